@@ -1,0 +1,33 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+# The environment is rebuilt when the list of dependencies changes.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(RUN)/nearfar demo --out demo
+
+test: $(VENV)/.ready
+	$(RUN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+bench: $(VENV)/.bench
+	$(RUN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo build dist
