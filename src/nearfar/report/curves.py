@@ -16,7 +16,7 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None, str], 
         "Mean score",
         (("near_mean", "near", "near"), ("far_mean", "far", "far")),
         None,
-        "cosine; the gap is what is learnt",
+        "cosine; training widens the gap",
     ),
     ("Effective rank", (("effective_rank", "rank", "main"),), 0.0, "dimensions in use; a fall towards 1 is collapse"),
     ("Alignment", (("alignment", "alignment", "main"),), 0.0, "distance between near pairs; lower is closer"),
@@ -73,7 +73,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     loss = [Line("loss", *series(rows, "loss")), Line("chance", *series(rows, "chance"), style="chance")]
-    panels = [chart("Loss", loss, wide=True) if np.isfinite(loss[0].y).any() else ""]
+    panels = [chart("Loss", loss) if np.isfinite(loss[0].y).any() else ""]
     for title, lines, floor, note in _PANELS:
         panels.append(
             chart(title, [Line(name, *series(rows, key), style=css) for key, name, css in lines], floor, note)

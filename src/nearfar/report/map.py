@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import warnings
 
 import numpy as np
@@ -46,9 +47,10 @@ def project(x: np.ndarray, method: str = "auto", seed: int = 0) -> tuple[np.ndar
         flat, share = pca(x)
         return flat, f"first two principal components (PCA), {100 * share:.0f}% of the variance"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that a seed was set, which is the point
+        warnings.simplefilter("ignore")
         import pacmap
 
+        logging.getLogger("pacmap").setLevel(logging.ERROR)  # it warns that a seed was set, which is the point
         reducer = pacmap.PaCMAP(n_components=2, random_state=seed)
         flat = reducer.fit_transform(np.ascontiguousarray(x, dtype=np.float32), init="pca")
     # Its axes mean nothing, so the map is turned to lie along the page.

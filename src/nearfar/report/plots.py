@@ -24,17 +24,22 @@ class Line:
     style: str = "main"
 
 
+def round_step(span: float, count: int) -> float:
+    """The smallest of 1, 2, 2.5, 5 times a power of ten that cuts `span` into at most `count` pieces."""
+    least = span / count
+    power = 10.0 ** math.floor(math.log10(least))
+    return next((power * nice for nice in (1, 2, 2.5, 5) if power * nice >= least * 0.999), power * 10)
+
+
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round numbers inside [low, high], about `count` of them.
 
     >>> ticks(0, 1), ticks(13, 97)
-    ([0.0, 0.25, 0.5, 0.75, 1.0], [20.0, 40.0, 60.0, 80.0])
+    ([0.0, 0.25, 0.5, 0.75, 1.0], [25.0, 50.0, 75.0])
     """
-    span = (high - low) / max(count, 1)
-    if not math.isfinite(span) or span <= 0:
+    if high <= low:
         return [low]
-    power = 10.0 ** math.floor(math.log10(span))
-    step = next((power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= span * 0.999), power * 10)
+    step = round_step(high - low, count)
     first = math.ceil(low / step - 1e-9)
     return [round(index * step, 12) + 0.0 for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -81,7 +86,7 @@ def _spread(positions: list[float], gap: float = 11.0) -> list[float]:
     return [position - excess for position in placed]
 
 
-def chart(title: str, lines: Sequence[Line], floor: float | None = None, note: str = "", wide: bool = False) -> str:
+def chart(title: str, lines: Sequence[Line], floor: float | None = None, note: str = "") -> str:
     """A panel with curves over training steps; empty when no curve has a finite point.
 
     `floor` is a value the vertical axis must reach down to; single points are drawn as dots.
@@ -95,18 +100,17 @@ def chart(title: str, lines: Sequence[Line], floor: float | None = None, note: s
     if x1 <= x0:
         x0, x1 = x0 - 1, x1 + 1
     y0, y1 = _limits(ys, floor)
-    width = WIDTH * 2 + 24 if wide else WIDTH
 
     def across(x: np.ndarray | float) -> np.ndarray:
-        return LEFT + (np.asarray(x, float) - x0) / (x1 - x0) * (width - LEFT - RIGHT)
+        return LEFT + (np.asarray(x, float) - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
 
     def down(y: np.ndarray | float) -> np.ndarray:
         return HEIGHT - BOTTOM - (np.asarray(y, float) - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
 
-    steps = [tick for tick in ticks(x0, x1, 6 if wide else 3) if tick == int(tick)]
+    steps = [tick for tick in ticks(x0, x1, 3) if tick == int(tick)]
     x_ticks = [(float(across(tick)), num(tick)) for tick in steps]
-    y_ticks = [(float(down(tick)), num(tick)) for tick in ticks(y0, y1, 3)]
-    parts = [_frame(width, x_ticks, y_ticks)]
+    y_ticks = [(float(down(tick)), num(tick)) for tick in ticks(y0, y1, 4)]
+    parts = [_frame(x_ticks, y_ticks)]
     ends = []
     for line in lines:
         x, middle, low, high = thin(line.x, line.y)
@@ -124,24 +128,24 @@ def chart(title: str, lines: Sequence[Line], floor: float | None = None, note: s
     if len(lines) > 1:
         for line, y in zip(lines, _spread(ends), strict=True):
             parts.append(
-                f'<text class="end {line.style}" x="{width - RIGHT + 5}" y="{y + 3.5:.1f}">{esc(line.name)}</text>'
+                f'<text class="end {line.style}" x="{WIDTH - RIGHT + 5}" y="{y + 3.5:.1f}">{esc(line.name)}</text>'
             )
     alt = f"{title}: " + "; ".join(_spoken(line) for line in lines)
     last = lines[0].y[np.isfinite(lines[0].y)][-1]
     svg = (
-        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{esc(alt)}" data-axes="{x0} {x1} {y0} {y1} '
-        f'{LEFT} {width - RIGHT} {HEIGHT - BOTTOM} {TOP}">{"".join(parts)}</svg>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{esc(alt)}" data-axes="{x0} {x1} {y0} {y1} '
+        f'{LEFT} {WIDTH - RIGHT} {HEIGHT - BOTTOM} {TOP}">{"".join(parts)}</svg>'
     )
-    return figure(title, svg, num(float(last)), note, "panel wide" if wide else "panel")
+    return figure(title, svg, num(float(last)), note)
 
 
-def _frame(width: int, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]]) -> str:
+def _frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]]) -> str:
     parts = []
     for y, label in y_ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{label}</text>')
     base = HEIGHT - BOTTOM
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{base}" y2="{base}"/>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
     for x, label in x_ticks:
         parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{HEIGHT - 8}">{label}</text>')
     return "".join(parts)
@@ -156,11 +160,11 @@ def _spoken(line: Line) -> str:
     return f"{line.name} from {start} at step {begin} to {end} at step {stop}"
 
 
-def figure(title: str, picture: str, now: str = "", note: str = "", css: str = "panel") -> str:
+def figure(title: str, picture: str, now: str = "", note: str = "") -> str:
     """A panel: name on the left, the last value on the right, the picture, and a note in ready-made HTML."""
     value = f'<span class="now">{now}</span>' if now else ""
     below = f'<p class="note">{note}</p>' if note else ""
-    return f'<figure class="{css}"><figcaption><b>{esc(title)}</b>{value}</figcaption>{picture}{below}</figure>'
+    return f'<figure class="panel"><figcaption><b>{esc(title)}</b>{value}</figcaption>{picture}{below}</figure>'
 
 
 def overlap(near: np.ndarray, far: np.ndarray) -> float:

@@ -78,7 +78,7 @@ th{font-weight:400;text-align:left}
 .results thead th{font-size:.8125rem;color:var(--soft);padding-bottom:.3rem}
 .results td,.results th{padding:0 1rem 0 0}
 .results .value,.results .range,.results .n{text-align:right;white-space:nowrap}
-.results .range,.results .n{color:var(--soft);font-size:.875rem}
+.results td.range,.results td.n{color:var(--soft);font-size:.875rem}
 .results .metric th,.results .metric td.scale{border-top:1px solid var(--rule);padding-top:.8rem}
 .results .metric th{font-weight:640}
 .results .metric small{font-weight:400;margin-left:.3rem}
@@ -172,7 +172,6 @@ th{font-weight:400;text-align:left}
 .panel b{font-weight:640}
 .panel .now{color:var(--soft);text-align:right;font-size:.875rem}
 .panel svg{display:block;width:100%;height:auto}
-.panel.wide{grid-column:span 2}
 .panel .note{padding-left:.1rem}
 .grid{stroke:var(--rule)}
 .axis{stroke:var(--none)}
@@ -212,8 +211,7 @@ summary{cursor:pointer;font-weight:640;font-size:.95rem}
   vertical-align:top}
 @media(max-width:760px){
   .map,.confused{grid-template-columns:minmax(0,1fr);gap:1rem}
-  .panel.wide{grid-column:auto}
-  .place{font-size:.625rem;padding:0 3px}
+    .place{font-size:.625rem;padding:0 3px}
   .plane path{stroke-width:2.4px}
   .plane .few path{stroke-width:4.5px}
   .legend ul{columns:2;max-height:none}
@@ -225,11 +223,14 @@ summary{cursor:pointer;font-weight:640;font-size:.95rem}
   section{padding-top:2.6rem}
   .figures{grid-template-columns:1fr 1fr;gap:1.3rem}
   .figure strong{font-size:2.1rem}
-  .results{min-width:0;width:100%;font-size:.875rem}
-  .results .n{display:none}
-  .results .range{font-size:.75rem;white-space:normal}
-  .results td,.results th{padding-right:.5rem}
-  .results tbody .strip,.results thead .strip{width:34%;padding-left:.2rem}
+  .results,.results tbody{display:block;min-width:0}
+  .results thead{display:none}
+  .results tbody tr{display:grid;grid-template-columns:1fr auto 8.5em;align-items:baseline;column-gap:.8rem}
+  .results tbody td.n{display:none}
+  .results tbody .strip{grid-column:1/-1;width:auto;padding:0 .6rem}
+  .results .strip:not(.scale) div{height:1.5rem}
+  .results tbody .metric th{grid-column:1/-1}
+  .results tbody .metric td.scale{border:0;padding-top:.3rem}
 }
 @media print{
   nav{display:none}

@@ -97,7 +97,7 @@ def _against_baselines(data: ReportData) -> list[str]:
             above = sum(ours[0] > theirs[0] for ours, theirs in pairs)
             apart = sum(ours[1] > theirs[2] or ours[2] < theirs[1] for ours, theirs in pairs)
             sentences.append(
-                f"{model} is above {other} on {above} of {plural(len(pairs), 'measurement')}; "
+                f"Against {other}, {model} is higher on {above} of {plural(len(pairs), 'measurement')}; "
                 f"the intervals are apart on {apart}."
             )
     return sentences

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nearfar.report.data import ReportData
-from nearfar.report.plots import ticks
+from nearfar.report.plots import round_step, ticks
 from nearfar.report.text import esc, num, score, section, words
 
 _MOST_NUMBERED = 24  # classes up to which the cells of the confusion matrix hold numbers
@@ -72,8 +72,7 @@ def _axis(edges: list[float]) -> tuple[float, float]:
         return 0.0, 1.0
     pad = (max(edges) - min(edges)) * 0.04 or abs(max(edges)) * 0.1 or 0.5
     low, high = min(edges) - pad, max(edges) + pad
-    marks = ticks(low, high, 3)
-    width = marks[1] - marks[0] if len(marks) > 1 else high - low
+    width = round_step(high - low, 3)
     return math.floor(low / width) * width, math.ceil(high / width) * width
 
 
@@ -83,7 +82,7 @@ def _block(data: ReportData, name: str, axis: tuple[float, float]) -> str:
     scale = "".join(f'<span style="left:{at:.1f}%">{num(tick)}</span>' for tick, at in marks)
     lines = "".join(f'<i style="left:{at:.1f}%"></i>' for _, at in marks)
     having = [(model, found[name]) for model, found in data.evaluation.items() if name in found]
-    settings = next((result["settings"] for _, result in having if result.get("settings")), {})
+    settings: Mapping[str, Any] = next((result["settings"] for _, result in having if result.get("settings")), {})
     detail = f"<small>{esc(', '.join(f'{key} {value}' for key, value in settings.items()))}</small>" if settings else ""
     first = next(iter(data.evaluation))
     rows = "".join(_line(model, result, axis, lines, "ours" if model == first else "other") for model, result in having)
@@ -178,7 +177,8 @@ def _heat(counts: np.ndarray, shares: np.ndarray, names: list[str]) -> str:
         title = f"{names[i]} taken for {names[j]}: {int(counts[i, j]):,} of {int(counts[i].sum()):,}"
         cells.append(
             f'<rect class="{"hit" if i == j else "miss"}" x="{j * cell:.1f}" y="{i * cell:.1f}" '
-            f'width="{cell:.1f}" height="{cell:.1f}" fill-opacity="{max(shares[i, j] ** 0.7, 0.06):.2f}"><title>{esc(title)}</title></rect>'
+            f'width="{cell:.1f}" height="{cell:.1f}" fill-opacity="{max(shares[i, j] ** 0.7, 0.06):.2f}">'
+            f"<title>{esc(title)}</title></rect>"
         )
     right = float(np.trace(counts) / max(counts.sum(), 1))
     alt = f"Confusion matrix of {size} classes, {100 * right:.0f}% on the diagonal"
