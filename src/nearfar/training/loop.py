@@ -1,0 +1,343 @@
+"""The training loop: any method, any modality, any objective; it can be killed at any step and resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from nearfar.errors import ConfigError, NearfarError
+from nearfar.training import state as states
+from nearfar.training.cache import cached_gradients, plain_gradients
+from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
+from nearfar.training.feed import Feed
+from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
+from nearfar.training.monitors import observe, verdicts
+from nearfar.training.optimisers import optimiser, parameter_groups
+from nearfar.training.protocols import Batch, Contrast, Method, Projection, Sampler, Source, Views
+from nearfar.training.rng import preserved, seed_all
+from nearfar.training.schedules import learning_rate
+from nearfar.training.settings import TrainingSettings
+from nearfar.training.stopping import Interrupted, StopSignal
+
+
+class Diverged(NearfarError):
+    """The loss or the gradient of step ``step`` is not finite; the weights are those before that step."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run came to; speed and waiting are those since the start or the last resume."""
+
+    out: Path
+    steps: int
+    loss: float | None
+    seconds: float
+    items_per_second: float
+    wait_share: float
+    checkpoint: Path
+    verdicts: dict[str, str]
+
+
+@dataclass
+class _Window:
+    """Items, and seconds spent waiting for data, since some moment."""
+
+    began: float = field(default_factory=time.perf_counter)
+    items: int = 0
+    waited: float = 0.0
+
+    def add(self, items: int, waited: float) -> None:
+        self.items += items
+        self.waited += waited
+
+    def rates(self) -> tuple[float, float]:
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        return self.items / seconds, self.waited / seconds
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one update leaves behind for the log."""
+
+    contrast: Contrast
+    loss: float
+    projections: list[Projection]
+    grad_norm: float
+    lr: float
+
+
+class Trainer:
+    """Trains ``method`` on views of ``source`` in the folder ``out``.
+
+    Args:
+        method: a module with ``project``, ``contrast`` and ``after_step`` (see `nearfar.training.protocols.Method`).
+        source: the rows; ``views``: makes random views of some of them; ``sampler``: which rows a step sees.
+        settings: see `TrainingSettings`.
+        out: gets ``metrics.jsonl``, ``checkpoints/`` and, on request, ``tensorboard/``.
+        identity: whatever else decides the result, as JSON (configuration of method, views and sampler). A run can only
+            be resumed with an equal one.
+        progress: show a progress bar; None shows it on a terminal only.
+
+    The state after step s is a function of the method given, the data, the settings and ``identity``: resuming after a
+    kill gives the same bits on the same machine with the same number of threads. The caller's global random generators
+    are left as they were.
+    """
+
+    def __init__(
+        self,
+        method: nn.Module,
+        source: Source,
+        views: Views,
+        sampler: Sampler,
+        settings: TrainingSettings,
+        out: Path | str,
+        identity: dict[str, Any] | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self.settings = settings
+        self.out = Path(out)
+        self.checkpoints = self.out / "checkpoints"
+        self.device = settings.resolve_device()
+        self.precision = settings.resolve_precision(self.device)
+        self.module = method.to(self.device)
+        self.method = cast(Method, method)
+        self.source = source
+        self.feed = Feed(source, views, sampler, settings.seed)
+        self.steps_per_epoch = sampler.steps_per_epoch
+        self.total_steps = settings.total_steps(self.steps_per_epoch)
+        self.warmup = round(settings.warmup * self.total_steps)
+        self.progress = progress
+        self.optimiser = optimiser(
+            settings.optimiser, parameter_groups(method), settings.lr, settings.weight_decay, settings.momentum
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        # Through JSON, so that what is compared on resume has the same types as what a checkpoint gives back.
+        self.identity: dict[str, Any] = json.loads(
+            json.dumps({"settings": settings.identity(), "total_steps": self.total_steps, **(identity or {})})
+        )
+        self._seconds_before = 0.0
+        self._history: list[dict[str, Any]] = []
+
+    def run(self, resume: bool = False) -> TrainResult:
+        """Train to the end, from the newest whole checkpoint when ``resume``.
+
+        Raises ConfigError when ``out`` holds a run and ``resume`` is off, or a run of other data or settings; Diverged
+        when a loss or gradient is not finite; Interrupted after Ctrl-C or SIGTERM; CheckpointError when a checkpoint
+        cannot be written or none can be read.
+        """
+        with preserved(), _threads(self.settings.threads), StopSignal() as stop:
+            self.data = self.source.fingerprint()
+            start, metrics_length = self._begin(resume)
+            with closing(MetricsLog(self.out / NAME, metrics_length)) as metrics:
+                self._history = read_metrics(self.out / NAME)
+                if start == 0:
+                    # Before the first step: a disk that cannot be written shows now, and not after an hour.
+                    self._save(0, metrics)
+                return self._train(start, metrics, stop)
+
+    def _begin(self, resume: bool) -> tuple[int, int]:
+        """Fresh or restored state; returns the step to go on from and the length of the metrics file."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not resume and checkpoint_paths(self.checkpoints):
+            raise ConfigError(f"{self.out} already holds a run: resume it, or choose another folder")
+        checkpoint = load_checkpoint(self.checkpoints) if resume else None
+        seed_all(self.settings.seed)
+        self._seconds_before = 0.0
+        if checkpoint is None:
+            return 0, 0
+        state = checkpoint.state
+        states.check_same(self.out, state, self.identity, self.data)
+        states.restore(state, self.module, self.optimiser, self.scaler)
+        self._seconds_before = state["seconds"]
+        return checkpoint.step, state["metrics_bytes"]
+
+    def _train(self, start: int, metrics: MetricsLog, stop: StopSignal) -> TrainResult:
+        settings, total = self.settings, self.total_steps
+        self.module.train()
+        self.began = saved_at = time.perf_counter()
+        saved_step = start
+        whole, window = _Window(), _Window()
+        board = TensorBoardLog(self.out / "tensorboard", start) if settings.tensorboard else None
+        loss = self._history[-1].get("loss") if self._history else None
+        batches = self.feed.steps(start, total)
+        with closing(batches), self._bar(start) as bar:
+            for batch, views, waited in batches:
+                step = self._step(batch.to(self.device), [view.to(self.device, non_blocking=True) for view in views])
+                done, loss = batch.step + 1, step.loss
+                whole.add(len(batch.index), waited)
+                window.add(len(batch.index), waited)
+                bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{whole.rates()[1]:.0%}", refresh=False)
+                bar.update(settings.batch_size)
+                if done == 1 or done % settings.log_every == 0 or done == total:
+                    self._log(done, step, batch, window, metrics, board)
+                    window = _Window()
+                due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0
+                late = time.perf_counter() - saved_at >= settings.checkpoint_seconds
+                if due or late or stop.requested or done == total:
+                    self._save(done, metrics)
+                    saved_step, saved_at = done, time.perf_counter()
+                if stop.requested and done < total:
+                    raise Interrupted(done, stop.requested, self.out)
+        if board is not None:
+            board.close()
+        speed, wait_share = whole.rates()
+        return TrainResult(
+            out=self.out,
+            steps=total,
+            loss=loss,
+            seconds=self._seconds(),
+            items_per_second=speed,
+            wait_share=wait_share,
+            checkpoint=self.checkpoints / f"step-{saved_step:08d}.json",
+            verdicts={kind: text for record in self._history for kind, text in record.get("verdicts", {}).items()},
+        )
+
+    def _step(self, batch: Batch, views: list[Tensor]) -> _Step:
+        """One update of the weights."""
+        settings = self.settings
+        contrasts: list[Contrast] = []
+
+        def loss_of(projections: list[Projection]) -> Tensor:
+            contrast = self.method.contrast(projections, batch)
+            contrasts.append(contrast)
+            self._check_finite("loss", contrast.loss.item(), batch)
+            return self.scaler.scale(contrast.loss)
+
+        lr = learning_rate(batch.step, self.total_steps, settings.lr, self.warmup, settings.schedule)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.zero_grad(set_to_none=True)
+        if settings.micro_batch is not None and settings.micro_batch < len(batch.index):
+            projections = cached_gradients(self.module, self._project, views, loss_of, settings.micro_batch)
+        else:
+            projections = plain_gradients(self._project, views, loss_of)
+        self.scaler.unscale_(self.optimiser)
+        limit = math.inf if settings.clip_norm is None else settings.clip_norm
+        grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit).item()
+        if not self.scaler.is_enabled():  # the scaler expects an overflow now and then, and skips that update
+            self._check_finite("gradient norm", grad_norm, batch)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.method.after_step(batch.step, self.total_steps)
+        return _Step(contrasts[0], contrasts[0].loss.item(), projections, grad_norm, lr)
+
+    def _project(self, rows: Tensor) -> Projection:
+        """Encoder and head in the precision of the run; the objective gets float32 or better."""
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision if half else None, enabled=half):
+            projection = self.method.project(rows)
+        if isinstance(projection, dict):
+            return {name: _widened(value) for name, value in projection.items()}
+        return _widened(projection)
+
+    def _check_finite(self, what: str, value: float, batch: Batch) -> None:
+        if math.isfinite(value):
+            return
+        path = self.out / "diverged.json"
+        record = {
+            "step": batch.step + 1,
+            "what": what,
+            "value": str(value),
+            "index": batch.index.tolist(),
+            "ids": batch.ids.tolist(),
+        }
+        write_whole(path, json.dumps(record).encode())
+        paths = checkpoint_paths(self.checkpoints)
+        raise Diverged(
+            f"the {what} of step {batch.step + 1} is {value}; its rows are listed in {path}. The newest "
+            f"checkpoint is {paths[-1].name if paths else 'none'}. Lower the learning rate, set clip_norm, raise the "
+            "temperature, or look for rows that are not finite",
+            batch.step + 1,
+        )
+
+    def _log(
+        self,
+        done: int,
+        step: _Step,
+        batch: Batch,
+        window: _Window,
+        metrics: MetricsLog,
+        board: TensorBoardLog | None,
+    ) -> None:
+        contrast = step.contrast
+        speed, wait_share = window.rates()
+        histograms = done % (self.settings.log_every * self.settings.histogram_every) == 0 or done == self.total_steps
+        record: dict[str, Any] = {
+            "step": done,
+            "epoch": done / self.steps_per_epoch,
+            "loss": step.loss,
+            "terms": {name: _number(value) for name, value in contrast.terms.items()},
+            "lr": step.lr,
+            "grad_norm": step.grad_norm,
+            "items_per_second": speed,
+            "wait_share": wait_share,
+            "seconds": self._seconds(),
+        }
+        for name in ("chance", "near_mean", "far_mean"):
+            value = getattr(contrast, name, None)
+            if value is not None:
+                record[name] = _number(value)
+        record |= observe(step.projections, batch.ids.to(self.device), histograms)
+        self._history.append(record)
+        said = {kind for earlier in self._history for kind in earlier.get("verdicts", {})}
+        new = {kind: text for kind, text in verdicts(self._history).items() if kind not in said}
+        if new:
+            record["verdicts"] = new
+            for text in new.values():
+                tqdm.write(f"step {done}: {text}", file=sys.stderr)
+        metrics.write(record)
+        if board is not None:
+            board.write(record)
+
+    def _save(self, step: int, metrics: MetricsLog) -> None:
+        tree = states.collect(self.module, self.optimiser, self.scaler)
+        tree |= {
+            "identity": self.identity,
+            "data": self.data,
+            "seconds": self._seconds() if step else 0.0,
+            "metrics_bytes": metrics.sync(),
+        }
+        save_checkpoint(self.checkpoints, step, tree)
+
+    def _seconds(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self._seconds_before + time.perf_counter() - self.began
+
+    def _bar(self, start: int) -> tqdm[Any]:
+        size = self.settings.batch_size
+        disable = None if self.progress is None else not self.progress
+        total = self.total_steps * size
+        return tqdm(total=total, initial=start * size, unit=" items", unit_scale=True, disable=disable, desc="training")
+
+
+def _number(value: float | Tensor) -> float:
+    return value.item() if isinstance(value, Tensor) else float(value)
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,109 @@
+"""What a user may set about training, checked when it is read."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nearfar.errors import ConfigError
+from nearfar.training.optimisers import OptimiserName
+from nearfar.training.schedules import Schedule
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """Base of settings: frozen, and every mistake is a ConfigError that names the key and what is allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(self._explain(item) for item in error.errors())) from None
+
+    @classmethod
+    def _explain(cls, item: Any) -> str:
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(key, cls.model_fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(cls.model_fields))}"
+            return f"unknown setting {key!r}; {hint}"
+        inner = item.get("ctx", {}).get("error")
+        if key and isinstance(inner, ConfigError):
+            return f"{key}: {inner}"  # of nested settings, which have explained themselves
+        message = item["msg"].removeprefix("Value error, ")
+        return f"setting {key!r} = {item['input']!r}: {message}" if key else message
+
+
+class TrainingSettings(Settings):
+    """How a method is trained. ``TrainingSettings(epochs=5, lr=0.1)`` or ``TrainingSettings(**read_from_a_file)``.
+
+    >>> TrainingSettings(epoch=5)
+    Traceback (most recent call last):
+    nearfar.errors.ConfigError: unknown setting 'epoch'; did you mean 'epochs'?
+    """
+
+    optimiser: OptimiserName = Field("adamw", description="which optimiser")
+    lr: float = Field(1e-3, gt=0, description="highest learning rate; simclr_rate(batch_size) for lars")
+    weight_decay: float = Field(1e-4, ge=0, description="decay of matrices and filters; biases and norms never decay")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
+    epochs: float | None = Field(None, gt=0, description="passes over the data; 10 when steps is not given either")
+    steps: int | None = Field(None, ge=1, description="updates, in place of epochs")
+    batch_size: int = Field(256, ge=2, description="items that are contrasted with each other")
+    micro_batch: int | None = Field(None, ge=1, description="rows encoded at a time, to bound memory; all when unset")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    schedule: Schedule = Field("cosine", description="the learning rate after the warm-up")
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient that is not shortened")
+    precision: Precision = Field("auto", description="auto: half precision on CUDA, float32 on the CPU")
+    seed: int = Field(0, ge=0, description="of views, sampling and dropout")
+    device: str = Field("auto", description="auto: cuda when there is one, else cpu")
+    threads: int | None = Field(None, ge=1, description="of the CPU; as many as torch sees fit when unset")
+    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints")
+    checkpoint_seconds: float = Field(300.0, gt=0, description="longest time between checkpoints")
+    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    histogram_every: int = Field(10, ge=1, description="lines of metrics.jsonl between histograms of the scores")
+    tensorboard: bool = Field(False, description="also write TensorBoard files")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs = {self.epochs:g} and steps = {self.steps} were both given; give one of them")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """The number of updates, at least one."""
+        return self.steps or max(1, round((self.epochs or 10) * steps_per_epoch))
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the result: a run can be resumed only with the same ones.
+
+        ``device`` and ``threads`` are left out, so that a run can move to another machine: the result is then the same
+        up to rounding instead of bit for bit.
+        """
+        free = {"device", "threads", "checkpoint_every", "checkpoint_seconds"}
+        return self.model_dump(exclude=free | {"log_every", "histogram_every", "tensorboard"})
+
+    def resolve_device(self) -> torch.device:
+        """The device to train on. Raises ConfigError when it is not there."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"device {self.device!r} cannot be used: {reason}; use auto or cpu") from None
+        return device
+
+    def resolve_precision(self, device: torch.device) -> torch.dtype:
+        """The number format of encoder and head; objectives always run in float32 or better."""
+        if self.precision != "auto":
+            return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.precision]
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
