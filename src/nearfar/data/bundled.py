@@ -1,0 +1,37 @@
+"""Small real data sets that come with the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from nearfar.errors import ConfigError
+
+_FOLDER = Path(str(files("nearfar.data"))) / "bundled"
+
+
+def names() -> list[str]:
+    """Names of the data sets that come with the package.
+
+    Example:
+        >>> names()
+        ['fashion']
+    """
+    return sorted(file.stem for file in _FOLDER.glob("*.npz"))
+
+
+def path(name: str = "fashion") -> Path:
+    """Where a data set that comes with the package lies; made and licensed as `bundled/README.md` says.
+
+    `fashion`: Fashion-MNIST, 10,000 images to train on and 5,000 to test on, 28 x 28 grey, ten classes of clothing.
+
+    Raises:
+        ConfigError: no such data set; lists those there are.
+
+    Example:
+        >>> path("fashion").name
+        'fashion.npz'
+    """
+    if name not in names():
+        raise ConfigError(f"no data set named {name!r} comes with nearfar; there are: {', '.join(names())}")
+    return _FOLDER / f"{name}.npz"

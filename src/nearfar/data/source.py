@@ -1,0 +1,243 @@
+"""What reading gives: raw items with ids, labels and names, whatever the modality."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nearfar.errors import DataError
+
+EXAMPLES = 20  # how many skipped items describe() lists
+
+
+@dataclass
+class Skipped:
+    """An item that was found but could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+class Source:
+    """N raw items in a fixed order, each with an id, a name and perhaps a label.
+
+    Attributes:
+        kind: the modality, such as "images".
+        ids: (N,) int64, which item a row is; two rows with one id are the same item and never far apart.
+        labels: (N,) int64 with -1 for unknown, or None when there are no labels at all.
+        classes: names of the labels, [] when there are none.
+        names: N texts for people: a file path, or "file.npz[17]".
+        skipped: what was found but could not be read.
+        details: further JSON-able facts for `describe`.
+
+    A modality gives `rows`, `_content` and `_shape`; the rest is common.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        ids: np.ndarray,
+        names: Sequence[str],
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        skipped: Sequence[Skipped] = (),
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.ids = np.asarray(ids, dtype=np.int64)
+        self.names = list(names)
+        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        self.classes = list(classes)
+        self.skipped = list(skipped)
+        self.details = dict(details or {})
+        for what, column in (("names", self.names), ("labels", self.labels)):
+            if column is not None and len(column) != len(self.ids):
+                raise DataError(f"{len(self.ids)} items but {len(column)} {what}; there must be one for each item")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.kind}, {len(self)} items, {len(self.classes)} classes)"
+
+    def rows(self, index: np.ndarray | slice) -> torch.Tensor:
+        """Raw items at these positions, as a tensor of the caller's own."""
+        raise NotImplementedError
+
+    def select(self, index: np.ndarray) -> Source:
+        """The items at these positions as a source; they keep their ids, labels and names."""
+        raise NotImplementedError
+
+    def _shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _content(self) -> bytes:
+        """Bytes that differ when any item differs."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Hex sha256 over items, ids, labels and class names, in order.
+
+        Names do not count, so that a moved folder is still the same data.
+        """
+        digest = hashlib.sha256()
+        header = {"kind": self.kind, "shape": self._shape(), "items": len(self), "classes": self.classes}
+        parts = [json.dumps(header, sort_keys=True).encode(), self.ids.tobytes(), self._content()]
+        parts.append(b"none" if self.labels is None else self.labels.tobytes())
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts: kind, items, shape, classes, labelled, duplicates, skipped and the first skipped items.
+
+        `duplicates` counts the rows that share the id of an earlier row.
+        """
+        return {
+            "kind": self.kind,
+            "items": len(self),
+            "shape": list(self._shape()),
+            "classes": self.classes,
+            "labelled": 0 if self.labels is None else int((self.labels >= 0).sum()),
+            "duplicates": len(self) - len(np.unique(self.ids)),
+            "skipped": len(self.skipped),
+            "skipped_examples": [asdict(item) for item in self.skipped[:EXAMPLES]],
+            **self.details,
+        }
+
+
+class ArraySource(Source):
+    """A source over one array (in memory or memory-mapped), one item per row.
+
+    Args:
+        array: (M, ...) raw items.
+        index: (N,) which rows of `array` are the items, in order; None means all. Selecting copies no items.
+        digests: (M, 16) uint8 from `row_digests(array)`, computed when first needed unless given.
+
+    Example:
+        >>> source = ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8))
+        >>> source.select(np.array([2, 0])).names
+        ['[2]', '[0]']
+        >>> source.rows(slice(0, 2)).shape
+        torch.Size([2, 1, 2, 2])
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        array: np.ndarray,
+        *,
+        index: np.ndarray | None = None,
+        ids: np.ndarray | None = None,
+        names: Sequence[str] | None = None,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        skipped: Sequence[Skipped] = (),
+        details: dict[str, Any] | None = None,
+        digests: np.ndarray | None = None,
+    ) -> None:
+        self.array = array
+        self.index = np.arange(len(array)) if index is None else _positions(index, len(array))
+        self._digests = digests
+        count = len(self.index)
+        super().__init__(
+            kind,
+            np.arange(count) if ids is None else ids,
+            [f"[{row}]" for row in range(count)] if names is None else names,
+            labels,
+            classes,
+            skipped,
+            details,
+        )
+
+    def rows(self, index: np.ndarray | slice) -> torch.Tensor:
+        """Raw items at these positions: (B, ...) in the array's type, copied."""
+        chosen = self.index[index if isinstance(index, slice) else np.asarray(index)]
+        return torch.from_numpy(np.ascontiguousarray(self.array[chosen]))
+
+    def select(self, index: np.ndarray) -> ArraySource:
+        """The items at these positions as a source; they keep their ids, labels and names."""
+        chosen = _positions(index, len(self))
+        return ArraySource(
+            self.kind,
+            self.array,
+            index=self.index[chosen],
+            ids=self.ids[chosen],
+            names=[self.names[row] for row in chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            classes=self.classes,
+            skipped=self.skipped,
+            details=self.details,
+            digests=self._digests,
+        )
+
+    def _shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape[1:])
+
+    def _content(self) -> bytes:
+        if self._digests is None:
+            self._digests = row_digests(self.array)
+        return self.array.dtype.str.encode() + self._digests[self.index].tobytes()
+
+
+def row_digests(array: np.ndarray) -> np.ndarray:
+    """(N, 16) uint8: a BLAKE2b hash of the bytes of each row.
+
+    Example:
+        >>> row_digests(np.zeros((3, 5), np.uint8)).shape
+        (3, 16)
+    """
+    digests = np.empty((len(array), 16), dtype=np.uint8)
+    for number, row in enumerate(array):
+        digests[number] = np.frombuffer(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), np.uint8)
+    return digests
+
+
+def ids_by_content(digests: np.ndarray) -> np.ndarray:
+    """One id per distinct digest: the position of the first row that has it.
+
+    Example:
+        >>> ids_by_content(np.array([[1, 1], [7, 7], [1, 1]], np.uint8)).tolist()
+        [0, 1, 0]
+    """
+    if not len(digests):
+        return np.empty(0, dtype=np.int64)
+    keys = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").reshape(-1)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)].astype(np.int64)
+
+
+def require(source: Source, minimum: int, purpose: str = "training") -> None:
+    """Refuse a source with fewer than `minimum` items.
+
+    Raises:
+        DataError: says how many there are, where from, and how many were skipped.
+    """
+    if len(source) >= minimum:
+        return
+    origin = source.details.get("path", "the data")
+    lost = f" ({len(source.skipped)} more could not be read)" if source.skipped else ""
+    raise DataError(
+        f"{purpose} needs at least {minimum} items, and {origin} gives {len(source)}{lost}. "
+        "Contrast compares items with each other: add more."
+    )
+
+
+def _positions(index: np.ndarray, count: int) -> np.ndarray:
+    index = np.asarray(index)
+    if index.dtype == bool:
+        if index.shape != (count,):
+            raise DataError(f"a mask over {count} items must have shape ({count},), not {index.shape}")
+        return np.flatnonzero(index)
+    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+        raise DataError(f"an index must be a vector of whole numbers, not {index.dtype} of shape {index.shape}")
+    index = index.astype(np.int64)
+    if index.size and (index.min() < -count or index.max() >= count):
+        raise DataError(f"the index reaches from {index.min()} to {index.max()}, but there are {count} items")
+    return index
