@@ -1,1 +1,42 @@
-"""."""
+"""The heart: similarities, relations, reductions and strategies, from which every objective is composed. Needs only torch."""
+
+from .blocks import Strategy
+from .objective import Composition, Inspection, Objective, entry
+from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
+from .relation import Counts, KeyRelation, PairRelation, Pairs, Relation, Weights, WeightRelation, paired, same_key
+from .scores import Scores
+from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
+from .temperature import LearnedBias, LearnedTemperature, current
+
+__all__ = [
+    "Composition",
+    "Cosine",
+    "Count",
+    "Counts",
+    "Dot",
+    "Inspection",
+    "KeyRelation",
+    "LearnedBias",
+    "LearnedTemperature",
+    "LogSumExp",
+    "Max",
+    "Mean",
+    "Min",
+    "NegativeEuclidean",
+    "NegativeSquaredEuclidean",
+    "Objective",
+    "PairRelation",
+    "Pairs",
+    "Reduction",
+    "Relation",
+    "Scores",
+    "Similarity",
+    "Strategy",
+    "Sum",
+    "WeightRelation",
+    "Weights",
+    "current",
+    "entry",
+    "paired",
+    "same_key",
+]

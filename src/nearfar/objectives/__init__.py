@@ -1,1 +1,78 @@
-"""."""
+"""The catalogue of objectives: each published one as a short composition over `nearfar.contrast`, or a road of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
+from ..contrast import similarity as _similarity
+from ..errors import ConfigError
+from .corrections import DCL, DCLW, Debiased, HardNegative
+from .moments import BarlowTwins, VICReg
+from .pairs import ContrastiveMargin, Logistic, SigLIP
+from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
+from .sphere import AlignUniform, Spectral
+from .triplets import TripletAll, TripletHard, TripletSemiHard
+
+_ENTRIES: tuple[type[Objective], ...] = (
+    ContrastiveMargin,
+    TripletAll,
+    TripletHard,
+    TripletSemiHard,
+    NPair,
+    Logistic,
+    InfoNCE,
+    SymmetricInfoNCE,
+    NTXent,
+    SupCon,
+    DCL,
+    DCLW,
+    Debiased,
+    HardNegative,
+    SigLIP,
+    AlignUniform,
+    Spectral,
+    BarlowTwins,
+    VICReg,
+)
+
+
+def catalogue() -> dict[str, type[Objective]]:
+    """Every objective by name.
+
+    >>> catalogue()["NTXent"](temperature=0.5).temperature
+    0.5
+    """
+    return {e.__name__: e for e in _ENTRIES}
+
+
+def build(config: dict[str, Any]) -> Objective:
+    """Make an objective from what its `config()` said.
+
+    >>> build(SupCon(average="inside").config()).average
+    'inside'
+    """
+    arguments = dict(config)
+    name = arguments.pop("objective", None)
+    entries = catalogue()
+    if name not in entries:
+        raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
+    return entries[name](**{k: _value(v) for k, v in arguments.items()})
+
+
+def _value(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    if "learned_temperature" in plain:
+        return LearnedTemperature(plain["learned_temperature"], plain["low"], plain["high"])
+    if "learned_bias" in plain:
+        return LearnedBias(plain["learned_bias"])
+    if plain.get("kind") == "Strategy":
+        return Strategy(**{k: v for k, v in plain.items() if k != "kind"})
+    kind = getattr(_similarity, str(plain.get("kind")), None)
+    if kind is None:
+        raise ConfigError(f"there is no similarity {plain.get('kind')!r}")
+    return kind(**{k: v for k, v in plain.items() if k != "kind"})
+
+
+__all__ = ["LearnedBias", "LearnedTemperature", "build", "catalogue", *catalogue()]

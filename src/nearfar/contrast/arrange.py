@@ -1,0 +1,108 @@
+"""Arrange: from what a user hands over (views, ids, labels, a relation) to anchors, candidates and a relation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .relation import Relation, paired, same_key
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Anchors (R, D), candidates (C, D; the same tensor where they are the anchors) and the relation between them."""
+
+    anchors: Tensor
+    candidates: Tensor
+    relation: Relation
+
+
+def check_views(name: str, views: tuple[Tensor, ...]) -> list[Tensor]:
+    """Views as float32 (or float64) matrices of one width.
+
+    Raises:
+        ValueError: a view is not a matrix, or widths or rows differ.
+    """
+    if not views:
+        raise ValueError(f"{name} needs at least one tensor of rows (N, D)")
+    for k, view in enumerate(views):
+        if not isinstance(view, Tensor) or view.ndim != 2:
+            shape = tuple(view.shape) if isinstance(view, Tensor) else type(view).__name__
+            raise ValueError(f"{name}: view {k + 1} must be a matrix (N, D), got {shape}")
+        if view.shape[1] != views[0].shape[1]:
+            widths = [v.shape[1] for v in views]
+            raise ValueError(f"{name}: views must have one width, got {widths}; project them to the same width first")
+    # Half precision is widened here, once: sums of exponentials need the range, and rows are small beside scores.
+    return [v if v.dtype == torch.float64 else v.float() for v in views]
+
+
+def arrange(
+    name: str,
+    layout: str,
+    views: tuple[Tensor, ...],
+    ids: Tensor | None,
+    labels: Tensor | None,
+    relation: Relation | None,
+    negatives: Tensor | None,
+    negative_ids: Tensor | None,
+) -> Arrangement:
+    """Decide who is an anchor, who a candidate and who is near; see `Composition.inspect` for the arguments."""
+    rows = check_views(name, views)
+    if relation is not None:
+        return _given(name, rows, relation, ids is not None or labels is not None or negatives is not None)
+    n = len(rows[0])
+    if len(rows) > 1 and any(len(v) != n for v in rows):
+        raise ValueError(f"{name}: rows of the views must match one to one, got {[len(v) for v in rows]} rows")
+    keys = labels if labels is not None else ids
+    what = "labels" if labels is not None else "ids"
+    if keys is not None:
+        keys = torch.as_tensor(keys, device=rows[0].device).long()
+        if keys.shape != (n,):
+            raise ValueError(f"{name}: {what} must be one per row, got {tuple(keys.shape)} for {n} rows")
+    extra = None if negatives is None else check_views(name, (rows[0], negatives))[1]
+    if layout == "cross" and len(rows) == 2:
+        return _cross(rows, keys, what, extra, negative_ids)
+    if layout == "cross" and len(rows) > 2:
+        raise ValueError(f"{name} compares two views, got {len(rows)}; pass all rows in one tensor with ids instead")
+    if keys is None:
+        if len(rows) == 1:
+            raise ValueError(f"{name}: one tensor alone does not say who is near; pass a second view, ids=, labels= or relation=")
+        keys = torch.arange(n, device=rows[0].device)
+    z, keys = (rows[0], keys) if len(rows) == 1 else (torch.cat(rows), keys.repeat(len(rows)))
+    if extra is None:
+        return Arrangement(z, z, same_key(keys))
+    if negative_ids is None:
+        negative_ids = keys.max() + 1 + torch.arange(len(extra), device=z.device)
+    own = torch.arange(len(z), device=z.device)
+    return Arrangement(z, torch.cat([z, extra]), same_key(keys, torch.cat([keys, negative_ids]), own))
+
+
+def _given(name: str, rows: list[Tensor], relation: Relation, more: bool) -> Arrangement:
+    if more:
+        raise ValueError(f"{name}: a relation already says who is near; leave out ids, labels and negatives")
+    if len(rows) > 2:
+        raise ValueError(f"{name}: a relation is over one tensor of rows or two, got {len(rows)}")
+    shape = (len(rows[0]), len(rows[-1]))
+    if relation.shape != shape:
+        raise ValueError(f"{name}: the relation is over {relation.shape} anchors and candidates, the rows are {shape}")
+    return Arrangement(rows[0], rows[-1], relation)
+
+
+def _cross(
+    rows: list[Tensor], keys: Tensor | None, what: str, extra: Tensor | None, extra_ids: Tensor | None
+) -> Arrangement:
+    n, device = len(rows[0]), rows[0].device
+    candidates = rows[1] if extra is None else torch.cat([rows[1], extra])
+    if extra is None:
+        if keys is None:
+            return Arrangement(rows[0], candidates, paired(n, device=device))
+        relation = same_key(keys, keys.clone()) if what == "labels" else paired(n, keys)
+        return Arrangement(rows[0], candidates, relation)
+    first = torch.arange(n, device=device) if keys is None else keys
+    if extra_ids is None:
+        extra_ids = first.max() + 1 + torch.arange(len(extra), device=device)
+    every = torch.cat([first, extra_ids.to(device).long()])
+    relation = same_key(first, every) if what == "labels" else paired(n, first, every)
+    return Arrangement(rows[0], candidates, relation)

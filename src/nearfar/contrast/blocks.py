@@ -1,0 +1,114 @@
+"""How scores are visited: the choice of a strategy, and `dense`, the reference that builds the whole matrix.
+
+`dense` builds the R x C scores and lets autograd work: the reference, and the choice for small batches. `tiled`, in the file of
+that name, gives the same values and gradients from tiles that fit the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .reductions import Reduction
+from .relation import Relation
+from .similarity import Similarity
+
+@dataclass(frozen=True)
+class Strategy:
+    """How scores are visited: `kind` "auto", "dense" or "tiled", the side of a tile, and the memory that dense may take.
+
+    Args:
+        kind: "auto" takes dense while its matrices (about four of them) stay below `budget` bytes.
+        tile: rows and columns of a tile; None: 1024 on CPU, 4096 elsewhere.
+        budget: bytes that the dense matrices may take under "auto".
+    """
+
+    kind: str = "auto"
+    tile: int | None = None
+    budget: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("auto", "dense", "tiled"):
+            raise ValueError(f"a strategy is 'auto', 'dense' or 'tiled', not {self.kind!r}")
+        if self.tile is not None and self.tile < 1:
+            raise ValueError(f"a tile has at least one row, got {self.tile}")
+
+    @staticmethod
+    def of(choice: str | Strategy | None) -> Strategy:
+        """A strategy from its name."""
+        return choice if isinstance(choice, Strategy) else Strategy(choice or "auto")
+
+    def is_dense(self, shape: tuple[int, int], like: Tensor) -> bool:
+        """True when the whole matrix is to be built."""
+        if self.kind == "auto":
+            return 4 * shape[0] * shape[1] * like.element_size() <= self.budget
+        return self.kind == "dense"
+
+    def side(self, shape: tuple[int, int], like: Tensor) -> int:
+        """Side of the tiles: two to a side at least, so that symmetric relations save work on small batches too."""
+        if self.tile is not None:
+            return self.tile
+        return max(1, min(1024 if like.device.type == "cpu" else 4096, math.ceil(max(shape) / 2)))
+
+
+def slices(n: int, side: int) -> list[slice]:
+    """Cut range(n) into pieces of `side`."""
+    return [slice(start, min(start + side, n)) for start in range(0, n, side)]
+
+
+class Link(torch.autograd.Function):
+    """The link of a similarity as an autograd node."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, products: Tensor, similarity: Similarity) -> Tensor:  # type: ignore[override]
+        """Scores from products."""
+        scores = similarity.link_(products.clone())
+        ctx.save_for_backward(scores)
+        ctx.similarity = similarity  # type: ignore[attr-defined]
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+        """Through the slope of the link."""
+        (scores,) = ctx.saved_tensors
+        return upstream * ctx.similarity.link_slope(scores), None
+
+
+def scores_of(similarity: Similarity, u: Tensor, v: Tensor) -> Tensor:
+    """All scores of prepared rows, with gradient."""
+    products = u @ v.T
+    return products if similarity.linear else Link.apply(products, similarity)
+
+
+def pair_scores(similarity: Similarity, u: Tensor, v: Tensor) -> Tensor:
+    """Scores of prepared rows matched one to one, with gradient."""
+    products = (u * v).sum(1)
+    return products if similarity.linear else Link.apply(products, similarity)
+
+
+def reduce_dense(
+    similarity: Similarity,
+    u: Tensor,
+    v: Tensor,
+    relation: Relation,
+    reductions: tuple[Reduction, ...],
+    sides: tuple[str, ...],
+) -> list[Tensor]:
+    """The reference: one matrix of scores, plain autograd, no shortcut."""
+    scores = scores_of(similarity, u, v)
+    out = []
+    for reduction, side in zip(reductions, sides, strict=True):
+        seen = scores if side == "anchors" else scores.T
+        weights = relation.weights(reduction.over, slice(0, len(u)), slice(0, len(v)))
+        full = (weights if side == "anchors" else weights.t).full(seen)
+        values = seen
+        if reduction.of is not None:
+            values = reduction.of(seen, *[g if g.ndim == 0 else g[:, None] for g in reduction.given])
+        rows, columns = (full != 0).nonzero(as_tuple=True)
+        out.append(reduction.of_pairs(values[rows, columns], full[rows, columns], rows, len(seen)))
+    return out

@@ -1,0 +1,305 @@
+"""Objective: scores + a relation + reductions + a finish, callable, inspectable, printable and frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .arrange import Arrangement, arrange
+from .blocks import Strategy
+from .reductions import Mean, Reduction
+from .relation import Relation
+from .scores import Scores
+from .similarity import Constant, Cosine, Dot, Similarity
+from .temperature import LearnedBias, LearnedTemperature, current
+
+Terms = dict[str, "Tensor | tuple[Tensor, Tensor]"]
+Cls = TypeVar("Cls", bound=type)
+
+
+def entry(cls: Cls) -> Cls:
+    """Make a class an entry of the catalogue: its annotated attributes become keyword arguments of the constructor."""
+    made = dataclass(eq=False, repr=False, kw_only=True)(cls)
+    # A default left on the class would hide a learned temperature, which torch keeps among the sub-modules.
+    for f in dataclasses.fields(made):
+        if f.name in made.__dict__:
+            delattr(made, f.name)
+    return made  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an objective says of one batch.
+
+    Attributes:
+        total: the scalar that the objective gives.
+        terms: named parts, which add up to the total.
+        per_anchor: (R,) value of every anchor; their mean weighted by `weight` is the total.
+        weight: (R,) how much each anchor counts (0 for one without near candidates, where the objective needs one).
+        near_count, far_count: (R,) candidates of either kind; None where the objective compares no pairs.
+        masked: pairs that were ignored as duplicates or unknown, not counting a row against itself.
+        chance: the value when every pair scores as unrelated rows do; None where that is not defined.
+        collapsed: the value when all rows are equal; None where that is not defined.
+        near_mean, far_mean: mean similarity of near and of far pairs, before the temperature.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    per_anchor: Tensor | None = None
+    weight: Tensor | None = None
+    near_count: Tensor | None = None
+    far_count: Tensor | None = None
+    masked: int = 0
+    chance: float | None = None
+    collapsed: float | None = None
+    near_mean: float | None = None
+    far_mean: float | None = None
+
+
+class Objective(nn.Module):
+    """Base of all objectives.
+
+    Call with two or more views, (N, D) each with matching rows; or with all rows in one tensor (R, D) and `ids`, `labels` or a
+    `relation` that say which rows belong together. The result is a scalar tensor.
+    """
+
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+    equal_to: ClassVar[str] = ""
+    supervised: ClassVar[bool] = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Prepare the module before the generated constructor assigns to it."""
+        made = super().__new__(cls)
+        nn.Module.__init__(made)
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fields = getattr(type(self), "__dataclass_fields__", {})
+        if name in fields and (name in self.__dict__ or name in self.__dict__.get("_modules", {})):
+            raise AttributeError(f"objectives are frozen; make another one: objective.replace({name}=...)")
+        super().__setattr__(name, value)
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some arguments changed."""
+        return type(self)(**{**self._arguments(), **changes})
+
+    def config(self) -> dict[str, Any]:
+        """Name and arguments as plain data; `nearfar.objectives.build` makes the objective again."""
+        return {"objective": type(self).__name__, **{k: _plain(v) for k, v in self._arguments().items()}}
+
+    def _arguments(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={_short(v)}" for k, v in self._arguments().items() if k != "strategy")
+        lines = [f"{type(self).__name__}({shown})", f"  {(type(self).__doc__ or '').strip().splitlines()[0]}"]
+        lines += [f"  {name:<11}{text}" for name, text in self.pieces().items() if text]
+        return "\n".join(lines)
+
+    def pieces(self) -> dict[str, str]:
+        """What the objective is made of, for people to read."""
+        return {"formula": self.formula, "source": self.source, "equal to": self.equal_to}
+
+    def forward(self, *views: Tensor, **how: Any) -> Tensor:
+        """The scalar value; arguments as in `inspect`."""
+        raise NotImplementedError
+
+    def inspect(self, *views: Tensor, **how: Any) -> Inspection:
+        """The value with all that explains it."""
+        raise NotImplementedError
+
+
+@entry
+class Composition(Objective):
+    """An objective made of statistics of scores; a subclass only says `per_anchor`.
+
+    Args:
+        similarity: how rows are scored.
+        temperature: divides every score; a number or a `LearnedTemperature`.
+        strategy: "auto", "dense", "tiled" or a `Strategy`.
+    """
+
+    layout: ClassVar[str] = "joint"  # "joint": all rows against all rows; "cross": rows of view 1 against rows of view 2
+    needs: ClassVar[str] = "near"  # anchors that count have "near" candidates, "both" near and far, or "any" will do
+
+    similarity: Similarity = field(default_factory=Cosine)
+    temperature: float | LearnedTemperature = 1.0
+    strategy: str | Strategy = "auto"
+
+    def __post_init__(self) -> None:
+        temperature = self.temperature
+        if not isinstance(temperature, nn.Module) and not (isinstance(temperature, int | float) and temperature > 0):
+            raise ValueError(f"the temperature divides the scores and must be above 0, got {temperature!r}")
+
+    def per_anchor(self, scores: Scores) -> Terms:
+        """Named terms, each (R,) values or (values, weights); a term is the weighted mean of its values."""
+        raise NotImplementedError
+
+    @property
+    def two_way(self) -> bool:
+        """True when candidates are anchors too (both directions of a pair of views)."""
+        return False
+
+    def forward(
+        self,
+        *views: Tensor,
+        ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        relation: Relation | None = None,
+        negatives: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+        strategy: str | Strategy | None = None,
+    ) -> Tensor:
+        """The scalar value; arguments as in `inspect`."""
+        made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
+        with torch.autocast(made.anchors.device.type, enabled=False):
+            parts = self._terms(self._scores(made, strategy))
+        return torch.stack([_pool(values, weights) for values, weights in parts.values()]).sum()
+
+    def inspect(
+        self,
+        *views: Tensor,
+        ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        relation: Relation | None = None,
+        negatives: Tensor | None = None,
+        negative_ids: Tensor | None = None,
+        strategy: str | Strategy | None = None,
+    ) -> Inspection:
+        """The value with its terms, per-anchor values, counts, and what it would be at chance and at collapse.
+
+        Args:
+            views: two or more tensors (N, D) whose rows match, or one (R, D).
+            ids: (N,) or (R,) which item a row shows; rows of one item are near, or ignored where views are paired.
+            labels: (N,) or (R,) classes, near when equal; -1 is unknown and ignored.
+            relation: an explicit relation over view 1 x view 2, or over the rows of a single tensor.
+            negatives: (M, D) further candidates, such as a queue; far unless `negative_ids` (M,) say otherwise.
+            strategy: overrides the objective's own.
+
+        Raises:
+            ValueError: rows do not match, or nothing says who is near.
+        """
+        made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
+        with torch.autocast(made.anchors.device.type, enabled=False):
+            scores = self._scores(made, strategy)
+            parts = self._terms(scores)
+            pooled = {name: _pool(values, weights) for name, (values, weights) in parts.items()}
+            per_anchor, weight = _together(parts)
+            with torch.no_grad():
+                plain = Scores(self.similarity, made.anchors, made.candidates, made.relation, 1.0, scores.strategy)
+                near, far = plain.reduce(Mean("near"), Mean("far"))
+                known, counts = plain.counts.near > 0, plain.counts
+                chance = self._if_all_score(made, self.similarity.unrelated, strategy)
+                equal = None if isinstance(self.similarity, Dot) else 1.0 if isinstance(self.similarity, Cosine) else 0.0
+                collapsed = None if equal is None else self._if_all_score(made, equal, strategy)
+        return Inspection(
+            total=torch.stack(list(pooled.values())).sum(),
+            terms=pooled,
+            per_anchor=per_anchor,
+            weight=weight,
+            near_count=scores.counts.near,
+            far_count=scores.counts.far,
+            masked=int(counts.ignored.sum()),
+            chance=chance,
+            collapsed=collapsed,
+            near_mean=float(_pool(near, known.to(near.dtype))),
+            far_mean=float(_pool(far, (counts.far > 0).to(far.dtype))),
+        )
+
+    def pieces(self) -> dict[str, str]:
+        """What the objective is made of; the statistics are those it really asks for, seen on a batch of four rows."""
+        z = torch.eye(2, 4)
+        asked: list[str] = []
+
+        class Recording(Scores):
+            def reduce(self, *reductions: Reduction) -> list[Tensor]:
+                asked.extend(f"{type(r).__name__} over {r.over}" for r in reductions)
+                return super().reduce(*reductions)
+
+            def rows(self, function: Any) -> tuple[Tensor, ...]:
+                asked.append("whole rows")
+                return super().rows(function)
+
+        with torch.no_grad():
+            made = self._arrange((z, z), None, None, None, None, None)
+            temperature = current(self.temperature)
+            self._terms(Recording(self.similarity, made.anchors, made.candidates, made.relation, temperature, "dense"))
+        rows = {
+            "joint": "every row is an anchor, all other rows are its candidates",
+            "cross": "rows of view 1 are anchors, rows of view 2 candidates" + (", and the reverse" if self.two_way else ""),
+        }
+        return {
+            "formula": self.formula,
+            "similarity": f"{type(self.similarity).__name__}: {self.similarity.formula}",
+            "pairs": rows[self.layout],
+            "statistics": ", ".join(dict.fromkeys(asked)),
+            "source": self.source,
+            "equal to": self.equal_to,
+        }
+
+    def _arrange(self, views: Any, ids: Any, labels: Any, relation: Any, negatives: Any, negative_ids: Any) -> Arrangement:
+        return arrange(type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids)
+
+    def _scores(self, made: Arrangement, strategy: str | Strategy | None, similarity: Similarity | None = None) -> Scores:
+        return Scores(
+            similarity or self.similarity,
+            made.anchors,
+            made.candidates,
+            made.relation,
+            current(self.temperature),
+            strategy or self.strategy,
+            self.two_way,
+        )
+
+    def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor]]:
+        """The terms with a weight for every anchor: 1 where it has what the objective needs."""
+        near, far = scores.counts.near > 0, scores.counts.far > 0
+        valid = {"near": near, "both": near & far, "any": torch.ones_like(near)}[self.needs]
+        out = {}
+        for name, term in self.per_anchor(scores).items():
+            values, weights = term if isinstance(term, tuple) else (term, valid.to(term.dtype))
+            # An anchor that does not count may hold an infinity; where() keeps it out of the value and of the gradient.
+            out[name] = (torch.where(weights > 0, values, 0), weights.detach())
+        return out
+
+    def _if_all_score(self, made: Arrangement, value: float, strategy: str | Strategy | None) -> float:
+        parts = self._terms(self._scores(made, strategy, Constant(value)))
+        return float(sum(_pool(values, weights) for values, weights in parts.values()))
+
+
+def _pool(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean; 0, with a gradient of 0, when nothing counts."""
+    total = weights.sum()
+    return (values * weights).sum() / torch.where(total > 0, total, 1)
+
+
+def _together(parts: dict[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Per-anchor values whose weighted mean is the total, when terms are averaged over different anchors too."""
+    every = list(parts.values())
+    weight = every[0][1]
+    if all(torch.equal(w, weight) for _, w in every):
+        return torch.stack([v for v, _ in every]).sum(0).detach(), weight
+    n = len(weight)
+    shares = [v * w * (n / w.sum()) if float(w.sum()) > 0 else v * 0 for v, w in every]
+    return torch.stack(shares).sum(0).detach(), torch.ones_like(weight)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}({value.extra_repr()})"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, LearnedTemperature):
+        return {"learned_temperature": float(value().detach()), "low": value.low, "high": value.high}
+    if isinstance(value, LearnedBias):
+        return {"learned_bias": float(value().detach())}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **dataclasses.asdict(value)}
+    return value

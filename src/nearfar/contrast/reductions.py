@@ -1,0 +1,250 @@
+"""Reductions: one statistic per anchor over its near, far or any candidates.
+
+A reduction is a commutative monoid with a derivative, which is all that a strategy needs to know of it:
+
+    empty(n)                    the state of n anchors that have seen nothing
+    measure(values, weights)    the state that one block gives its rows
+    merge(a, b)                 the state after both
+    value(state)                the statistic, (n,)
+    grad(...)                   d loss / d values of a block, from the final value and the upstream gradient
+
+`of` maps scores before they are reduced: an elementwise function of the scores and of the tensors `given`, each a scalar or one
+number per anchor. Gradients reach the given tensors too, so that one reduction may depend on another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .relation import Weights
+
+State = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Base of the reductions, over the "near", the "far" or "any" candidates (near and far together)."""
+
+    over: str
+    of: Callable[..., Tensor] | None = None
+    given: tuple[Tensor, ...] = field(default=())
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.over not in ("near", "far", "any"):
+            raise ValueError(f"a reduction runs over 'near', 'far' or 'any', not {self.over!r}")
+
+    def empty(self, n: int, like: Tensor) -> State:
+        """The neutral state."""
+        raise NotImplementedError
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """The state of the rows of one block whose first candidate is number `start`."""
+        raise NotImplementedError
+
+    def merge(self, a: State, b: State) -> State:
+        """Both states in one."""
+        raise NotImplementedError
+
+    def value(self, state: State) -> Tensor:
+        """The statistic per anchor."""
+        raise NotImplementedError
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """Derivative of the loss with respect to the values of a block, in a new matrix."""
+        raise NotImplementedError
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """The same statistic from values listed one by one with their row: ordinary autograd code."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Sum(Reduction):
+    """sum_j w_ij v_ij; 0 over nothing."""
+
+    def empty(self, n: int, like: Tensor) -> State:
+        """Zeros."""
+        return (like.new_zeros(n),)
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Sums of the rows."""
+        return (weights.zero_(values.clone()).sum(1),)
+
+    def merge(self, a: State, b: State) -> State:
+        """Add."""
+        return (a[0] + b[0],)
+
+    def value(self, state: State) -> Tensor:
+        """The sum."""
+        return state[0]
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """w g."""
+        return weights.zero_(upstream[:, None].repeat(1, values.shape[1]))
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Add up by row."""
+        values = values if weights is None else values * weights
+        return values.new_zeros(n).index_add(0, rows, values)
+
+
+@dataclass(frozen=True)
+class Count(Sum):
+    """sum_j w_ij: how many take part, or how much weight they carry. It has no gradient."""
+
+    differentiable: ClassVar[bool] = False
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Weights of the rows."""
+        return (weights.total(values),)
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """Nothing."""
+        return torch.zeros_like(values)
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Count by row."""
+        ones = torch.ones_like(values) if weights is None else weights.to(values.dtype)
+        return values.new_zeros(n).index_add(0, rows, ones.detach())
+
+
+@dataclass(frozen=True)
+class Mean(Reduction):
+    """sum_j w_ij v_ij / sum_j w_ij; 0 over nothing."""
+
+    def empty(self, n: int, like: Tensor) -> State:
+        """Zero sum and zero weight."""
+        return like.new_zeros(n), like.new_zeros(n)
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Sums and weights of the rows."""
+        return weights.zero_(values.clone()).sum(1), weights.total(values)
+
+    def merge(self, a: State, b: State) -> State:
+        """Add both."""
+        return a[0] + b[0], a[1] + b[1]
+
+    def value(self, state: State) -> Tensor:
+        """The ratio."""
+        return state[0] / torch.where(state[1] > 0, state[1], 1)
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """w g / sum w."""
+        share = upstream / torch.where(state[1] > 0, state[1], 1)
+        return weights.zero_(share[:, None].repeat(1, values.shape[1]))
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Average by row."""
+        total = Count(self.over).of_pairs(values, weights, rows, n)
+        return Sum(self.over).of_pairs(values, weights, rows, n) / torch.where(total > 0, total, 1)
+
+
+@dataclass(frozen=True)
+class LogSumExp(Reduction):
+    """log sum_j w_ij exp(scale v_ij), exact for any range of values; -inf over nothing."""
+
+    scale: float = 1.0
+
+    def empty(self, n: int, like: Tensor) -> State:
+        """Maximum -inf, sum 0."""
+        return like.new_full((n,), -math.inf), like.new_zeros(n)
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Maximum of the rows and sum of exponentials relative to it."""
+        scaled = weights.fill(values * self.scale, -math.inf)
+        top = scaled.amax(1) if scaled.shape[1] else scaled.new_full((scaled.shape[0],), -math.inf)
+        shift = torch.where(top > -math.inf, top, 0)
+        return top, weights.zero_((scaled - shift[:, None]).exp_()).sum(1)
+
+    def merge(self, a: State, b: State) -> State:
+        """Bring both sums to the larger maximum."""
+        top = torch.maximum(a[0], b[0])
+        shift = torch.where(top > -math.inf, top, 0)
+        return top, a[1] * (a[0] - shift).exp() + b[1] * (b[0] - shift).exp()
+
+    def value(self, state: State) -> Tensor:
+        """Maximum plus logarithm of the sum."""
+        return torch.where(state[1] > 0, state[0] + state[1].log(), -math.inf)
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """g scale w exp(scale v - value)."""
+        value = self.value(state)
+        value = torch.where(value > -math.inf, value, math.inf)
+        soft = (values * self.scale).sub_(value[:, None])
+        # What takes no part may lie far above the value; it is zeroed before the exponential could overflow.
+        soft = weights.fill(soft, -math.inf).exp_()
+        return weights.zero_(soft).mul_((upstream * self.scale)[:, None])
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Log-sum-exp by row."""
+        values = values * self.scale
+        if weights is not None:
+            values = values + weights.to(values.dtype).log()
+        top = values.new_full((n,), -math.inf).scatter_reduce(0, rows, values.detach(), "amax")
+        shift = torch.where(top > -math.inf, top, 0)
+        total = values.new_zeros(n).index_add(0, rows, (values - shift[rows]).exp())
+        some = total > 0
+        return torch.where(some, shift + torch.where(some, total, 1).log(), -math.inf)
+
+
+@dataclass(frozen=True)
+class Max(Reduction):
+    """max_j v_ij over pairs of weight > 0; -inf over nothing. Of equal candidates the first counts, and takes the gradient."""
+
+    sign: float = 1.0
+
+    def empty(self, n: int, like: Tensor) -> State:
+        """-inf at no candidate."""
+        return like.new_full((n,), -math.inf), torch.full((n,), -1, dtype=torch.long, device=like.device)
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Best of the rows and where it is."""
+        signed = weights.fill(values * self.sign, -math.inf)
+        top, where = signed.max(1)
+        first = (signed == top[:, None]).to(torch.int8).argmax(1)
+        return top, torch.where(top > -math.inf, first + start, where.new_tensor(-1))
+
+    def merge(self, a: State, b: State) -> State:
+        """The better one; of equals the one with the lower number."""
+        better = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]) & (b[1] >= 0))
+        return torch.where(better, b[0], a[0]), torch.where(better, b[1], a[1])
+
+    def value(self, state: State) -> Tensor:
+        """The best value."""
+        return state[0] * self.sign
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """g at the place of the best."""
+        out = torch.zeros_like(values)
+        place = state[1] - start
+        here = ((place >= 0) & (place < values.shape[1])).nonzero().squeeze(1)
+        out[here, place[here]] = upstream[here]
+        return out
+
+    def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
+        """Best by row."""
+        if weights is not None:
+            values, rows = values[weights > 0], rows[weights > 0]
+        signed = values * self.sign
+        top = values.new_full((n,), -math.inf).scatter_reduce(0, rows, signed.detach(), "amax")
+        place = torch.arange(len(rows), device=rows.device)
+        first = torch.full_like(rows, len(rows)) if n == len(rows) else rows.new_full((n,), len(rows))
+        first = first.scatter_reduce(0, rows, torch.where(signed.detach() == top[rows], place, len(rows)), "amin")
+        some = first < len(rows)
+        if not len(values):
+            return top * self.sign
+        return torch.where(some, values[torch.where(some, first, 0)], -math.inf * self.sign)
+
+
+@dataclass(frozen=True)
+class Min(Max):
+    """min_j v_ij over pairs of weight > 0; +inf over nothing. Of equal candidates the first counts."""
+
+    sign: float = -1.0

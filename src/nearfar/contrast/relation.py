@@ -1,0 +1,392 @@
+"""Relations: who is near, who is far and who does not count, for any block of anchors and candidates.
+
+A relation is computed from small arrays (ids, labels, a list of pairs) for the block at hand; no N x N mask is ever stored.
+Every pair is in one of three states:
+
+    near     with a weight w > 0 (1 unless given),
+    far      with a weight (1 unless given),
+    ignored  it appears in no sum: a row against itself, a known duplicate, an unlabelled row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEAR_PAIRS_LISTED = 8  # near pairs are listed one by one up to this many per row; above, blocks compare keys
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which pairs of one block take part: all but `dropped` when `dense` is None, else those with a non-zero weight."""
+
+    dense: Tensor | None = None
+    dropped: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def t(self) -> Weights:
+        """The same block seen from the candidates."""
+        dropped = self.dropped and (self.dropped[1], self.dropped[0])
+        return Weights(None if self.dense is None else self.dense.T, dropped)
+
+    def zero_(self, values: Tensor) -> Tensor:
+        """Multiply by the weights in place: what takes no part becomes 0."""
+        if self.dense is not None:
+            return values.mul_(self.dense)
+        if self.dropped is not None:
+            values[self.dropped] = 0
+        return values
+
+    def fill(self, values: Tensor, outside: float) -> Tensor:
+        """A copy with `outside` where a pair takes no part (weights are not applied)."""
+        if self.dense is not None:
+            return values.masked_fill(self.dense == 0, outside)
+        if self.dropped is not None:
+            values = values.clone()
+            values[self.dropped] = outside
+        return values
+
+    def full(self, like: Tensor) -> Tensor:
+        """The weights as a matrix of the dtype of `like`."""
+        if self.dense is not None:
+            return self.dense.to(like.dtype)
+        return self.zero_(torch.ones_like(like))
+
+    def total(self, like: Tensor) -> Tensor:
+        """The sum of weights of every row of the block."""
+        if self.dense is not None:
+            return self.dense.sum(1, dtype=like.dtype)
+        counts = like.new_full((like.shape[0],), float(like.shape[1]))
+        if self.dropped is not None:
+            counts.index_add_(0, self.dropped[0], counts.new_full((len(self.dropped[0]),), -1.0))
+        return counts
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many candidates each anchor has of every kind; a row against itself is not counted as ignored."""
+
+    near: Tensor
+    far: Tensor
+    ignored: Tensor
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A list of (row, column) pairs sorted by row, with weights (None: all 1)."""
+
+    rows: Tensor
+    columns: Tensor
+    weights: Tensor | None = None
+
+    @staticmethod
+    def of(rows: Tensor, columns: Tensor, weights: Tensor | None = None) -> Pairs:
+        """Sort by row."""
+        order = torch.argsort(rows, stable=True)
+        return Pairs(rows[order], columns[order], None if weights is None else weights[order])
+
+    @property
+    def t(self) -> Pairs:
+        """The same pairs seen from the candidates."""
+        return Pairs.of(self.columns, self.rows, self.weights)
+
+    def within(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Those inside a block, with positions counted from its corner."""
+        ends = torch.tensor([rows.start, rows.stop], device=self.rows.device)
+        start, stop = torch.searchsorted(self.rows, ends).tolist()
+        c = self.columns[start:stop]
+        inside = ((c >= columns.start) & (c < columns.stop)).nonzero().squeeze(1)
+        weights = None if self.weights is None else self.weights[start:stop][inside]
+        return self.rows[start:stop][inside] - rows.start, c[inside] - columns.start, weights
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Relation:
+    """Base: the shape (R anchors, C candidates), the weights of any block, and how many pairs there are of each kind."""
+
+    shape: tuple[int, int]
+    symmetric: bool = False  # anchors are the candidates and the relation is the same from both sides
+    near: Pairs | None = None  # the near pairs one by one, where they are few
+    keys: tuple[Tensor, Tensor] | None = None  # group keys of anchors and candidates where near means "same key"
+
+    def weights(self, over: str, rows: slice, columns: slice) -> Weights:
+        """Weights of one block over "near", "far" or "any" (near and far together)."""
+        raise NotImplementedError
+
+    def counts(self) -> Counts:
+        """Candidates of each kind per anchor, (R,) each."""
+        raise NotImplementedError
+
+    @property
+    def t(self) -> Relation:
+        """The same relation with anchors and candidates exchanged."""
+        raise NotImplementedError
+
+
+class PairRelation(Relation):
+    """Near pairs and ignored pairs are listed; every other pair is far, or ignored when `far` lists the far ones too.
+
+    Args:
+        shape: (R, C).
+        near: the near pairs, with optional weights.
+        ignored: pairs that do not count (near pairs must not be among them).
+        far: if given, only these pairs are far and every pair that is not listed is ignored.
+        own: (R,) for each anchor the column that is the anchor itself, -1 if none; always ignored.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        near: Pairs,
+        ignored: Pairs | None = None,
+        far: Pairs | None = None,
+        own: Tensor | None = None,
+        symmetric: bool = False,
+    ) -> None:
+        self.shape, self.near, self.far, self.own, self.symmetric = shape, near, far, own, symmetric
+        self.ignored = ignored
+        self.keys = None
+        device = near.rows.device
+        if own is not None:
+            mine = (own >= 0).nonzero().squeeze(1)
+            self_pairs = Pairs(mine, own[mine])
+            dropped = [self_pairs] if ignored is None else [self_pairs, ignored]
+            self._outside = Pairs.of(torch.cat([p.rows for p in dropped]), torch.cat([p.columns for p in dropped]))
+        else:
+            empty = torch.empty(0, dtype=torch.long, device=device)
+            self._outside = ignored or Pairs(empty, empty)
+        self._not_far = Pairs.of(
+            torch.cat([self._outside.rows, near.rows]), torch.cat([self._outside.columns, near.columns])
+        )
+
+    def _listed(self, pairs: Pairs, rows: slice, columns: slice) -> Tensor:
+        r, c, w = pairs.within(rows, columns)
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        dtype = torch.bool if w is None else w.dtype
+        block = torch.zeros(size, dtype=dtype, device=r.device)
+        block[r, c] = True if w is None else w
+        return block
+
+    def weights(self, over: str, rows: slice, columns: slice) -> Weights:
+        """See `Relation.weights`."""
+        assert self.near is not None
+        if over == "near":
+            return Weights(self._listed(self.near, rows, columns))
+        if self.far is not None:
+            far = self._listed(self.far, rows, columns)
+            if over == "far":
+                return Weights(far)
+            return Weights((self._listed(self.near, rows, columns) != 0).to(far.dtype) + far)
+        r, c, _ = (self._outside if over == "any" else self._not_far).within(rows, columns)
+        return Weights(None, (r, c) if len(r) else None)
+
+    def counts(self) -> Counts:
+        """See `Relation.counts`."""
+        assert self.near is not None
+        r, c = self.shape
+
+        def per_row(pairs: Pairs | None) -> Tensor:
+            if pairs is None:
+                return torch.zeros(r, dtype=torch.long, device=self._outside.rows.device)
+            return torch.bincount(pairs.rows, minlength=r)
+
+        near, outside = per_row(self.near), per_row(self._outside)
+        has_own = (self.own >= 0).long() if self.own is not None else torch.zeros_like(near)
+        far = per_row(self.far) if self.far is not None else c - near - outside
+        return Counts(near, far, c - near - far - has_own)
+
+    @property
+    def t(self) -> Relation:
+        """See `Relation.t`."""
+        assert self.near is not None
+        own = None
+        if self.own is not None:
+            own = torch.full((self.shape[1],), -1, dtype=torch.long, device=self.own.device)
+            mine = (self.own >= 0).nonzero().squeeze(1)
+            own[self.own[mine]] = mine
+        ignored, far = self.ignored and self.ignored.t, self.far and self.far.t
+        return PairRelation(self.shape[::-1], self.near.t, ignored, far, own, self.symmetric)
+
+
+class KeyRelation(Relation):
+    """Near means "same key" (an item id, a label); a negative key is unknown and ignored with everyone.
+
+    Args:
+        anchors: (R,) integer keys.
+        candidates: (C,) integer keys; None when the anchors are the candidates.
+        own: (R,) the column of each anchor itself, -1 if none; the diagonal when the anchors are the candidates.
+    """
+
+    def __init__(self, anchors: Tensor, candidates: Tensor | None = None, own: Tensor | None = None) -> None:
+        self.symmetric = candidates is None
+        if candidates is None:
+            candidates, own = anchors, torch.arange(len(anchors), device=anchors.device)
+        self.keys = (anchors, candidates)
+        self.own, self.shape, self.near = own, (len(anchors), len(candidates)), None
+        self._unknown = bool((anchors < 0).any() or (candidates < 0).any())
+
+    def weights(self, over: str, rows: slice, columns: slice) -> Weights:
+        """See `Relation.weights`."""
+        assert self.keys is not None
+        a, c = self.keys[0][rows], self.keys[1][columns]
+        if over == "any" and not self._unknown:
+            own = self._own(rows, columns)
+            return Weights(None, own if own is not None and len(own[0]) else None)
+        block = (a[:, None] == c[None, :]) if over == "near" else (a[:, None] != c[None, :])
+        if over == "any":
+            block = torch.ones_like(block)
+        if self._unknown:
+            block &= (a >= 0)[:, None] & (c >= 0)[None, :]
+        own = self._own(rows, columns) if over != "far" else None
+        if own is not None:
+            block[own] = False
+        return Weights(block)
+
+    def _own(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor] | None:
+        if self.own is None:
+            return None
+        column = self.own[rows]
+        inside = ((column >= columns.start) & (column < columns.stop)).nonzero().squeeze(1)
+        return inside, column[inside] - columns.start
+
+    def counts(self) -> Counts:
+        """See `Relation.counts`."""
+        assert self.keys is not None
+        a, c = self.keys
+        keys, inverse = torch.unique(torch.cat([a, c]), return_inverse=True)
+        sizes = torch.bincount(inverse[len(a) :], minlength=len(keys))
+        known = a >= 0
+        has_own = (self.own >= 0).long() if self.own is not None else torch.zeros_like(a)
+        near = torch.where(known, sizes[inverse[: len(a)]] - has_own, 0)
+        far = torch.where(known, (c >= 0).sum() - near - has_own, 0)
+        return Counts(near, far, len(c) - near - far - has_own)
+
+    @property
+    def t(self) -> Relation:
+        """See `Relation.t`."""
+        assert self.keys is not None
+        if self.symmetric:
+            return self
+        own = None
+        if self.own is not None:
+            own = torch.full((self.shape[1],), -1, dtype=torch.long, device=self.own.device)
+            mine = (self.own >= 0).nonzero().squeeze(1)
+            own[self.own[mine]] = mine
+        return KeyRelation(self.keys[1], self.keys[0], own)
+
+
+class WeightRelation(Relation):
+    """Weights by an explicit function of small arrays: graded scores, kernels on targets, distances in time.
+
+    Args:
+        weight: (anchor rows, candidate rows) -> (near, far), two (r, c) matrices of weights >= 0; both 0 means ignored.
+        anchors: (R, ...) whatever the function needs of the anchors.
+        candidates: (C, ...) the same of the candidates; None when the anchors are the candidates (self is then ignored).
+        symmetric: set when weight(a, b) is the transpose of weight(b, a); half of the blocks are then enough.
+    """
+
+    def __init__(
+        self,
+        weight: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+        anchors: Tensor,
+        candidates: Tensor | None = None,
+        symmetric: bool = False,
+    ) -> None:
+        self.weight, self.anchors, self.same = weight, anchors, candidates is None
+        self.candidates = anchors if candidates is None else candidates
+        self.symmetric = symmetric and self.same
+        self.shape, self.near, self.keys = (len(anchors), len(self.candidates)), None, None
+
+    def _block(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
+        near, far = (w.clone() for w in self.weight(self.anchors[rows], self.candidates[columns]))
+        if self.same:
+            r = torch.arange(rows.start, rows.stop, device=near.device)
+            mine = r[:, None] == torch.arange(columns.start, columns.stop, device=near.device)[None, :]
+            near.masked_fill_(mine, 0)
+            far.masked_fill_(mine, 0)
+        return near, far
+
+    def weights(self, over: str, rows: slice, columns: slice) -> Weights:
+        """See `Relation.weights`."""
+        near, far = self._block(rows, columns)
+        if over == "any":
+            return Weights((near > 0).to(far.dtype) + far)
+        return Weights(near if over == "near" else far)
+
+    def counts(self, panel: int = 1024) -> Counts:
+        """See `Relation.counts`; this one visits the blocks."""
+        near, far = [], []
+        for start in range(0, self.shape[0], panel):
+            n, f = self._block(slice(start, min(start + panel, self.shape[0])), slice(0, self.shape[1]))
+            near.append((n > 0).sum(1))
+            far.append(((f > 0) & (n == 0)).sum(1))
+        near_count, far_count = torch.cat(near), torch.cat(far)
+        return Counts(near_count, far_count, self.shape[1] - near_count - far_count - int(self.same))
+
+    @property
+    def t(self) -> Relation:
+        """See `Relation.t`."""
+        if self.same:
+            return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.anchors, None, self.symmetric)
+        return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.candidates, self.anchors)
+
+
+def _both_t(blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return blocks[0].T, blocks[1].T
+
+
+def _same_key_pairs(anchors: Tensor, candidates: Tensor) -> Pairs:
+    """All (row, column) with equal non-negative keys, by sorting: O((R + C) log C + pairs)."""
+    order = torch.argsort(candidates, stable=True)
+    ordered = candidates[order]
+    first, last = torch.searchsorted(ordered, anchors), torch.searchsorted(ordered, anchors, right=True)
+    sizes = torch.where(anchors >= 0, last - first, 0)
+    rows = torch.repeat_interleave(torch.arange(len(anchors), device=anchors.device), sizes)
+    within = torch.arange(len(rows), device=rows.device) - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+    return Pairs(rows, order[first[rows] + within])
+
+
+def same_key(anchors: Tensor, candidates: Tensor | None = None, own: Tensor | None = None) -> Relation:
+    """Near means "same key"; few near pairs are listed, many are compared block by block. Arguments as `KeyRelation`.
+
+    >>> relation = same_key(torch.tensor([7, 8, 7, 8]))       # two views of two items
+    >>> relation.counts().near.tolist(), relation.counts().far.tolist()
+    ([1, 1, 1, 1], [2, 2, 2, 2])
+    """
+    by_key = KeyRelation(anchors, candidates, own)
+    counts = by_key.counts()
+    if by_key._unknown or int(counts.near.sum()) > NEAR_PAIRS_LISTED * len(anchors):
+        return by_key
+    assert by_key.keys is not None
+    pairs = _same_key_pairs(*by_key.keys)
+    if by_key.own is not None:
+        keep = by_key.own[pairs.rows] != pairs.columns
+        pairs = Pairs(pairs.rows[keep], pairs.columns[keep])
+    listed = PairRelation(by_key.shape, pairs, own=by_key.own, symmetric=by_key.symmetric)
+    listed.keys = by_key.keys
+    return listed
+
+
+def paired(n: int, anchors: Tensor | None = None, candidates: Tensor | None = None, device: object = None) -> Relation:
+    """Row i is near to candidate i alone; other pairs with the same id are known duplicates and ignored.
+
+    Args:
+        n: anchors; the first n candidates are their partners.
+        anchors: (n,) ids of the anchors, None when no duplicates are known.
+        candidates: (C,) ids of the candidates, C >= n (extra ones, such as a queue, are far unless the id says they are
+            the anchor's own item); the anchors' ids when None.
+    """
+    if anchors is None:
+        row = torch.arange(n, device=device)  # type: ignore[call-overload]
+        return PairRelation((n, n if candidates is None else len(candidates)), Pairs(row, row))
+    row = torch.arange(n, device=anchors.device)
+    candidates = anchors if candidates is None else candidates
+    same = _same_key_pairs(anchors, candidates)
+    other = same.rows != same.columns
+    ignored = Pairs(same.rows[other], same.columns[other])
+    return PairRelation((n, len(candidates)), Pairs(row, row), ignored)

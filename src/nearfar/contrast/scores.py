@@ -1,0 +1,165 @@
+"""Scores: what an objective sees of a batch. It asks for reductions, or for whole rows, and never for the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .blocks import Strategy, pair_scores, reduce_dense, scores_of, slices
+from .reductions import Count, Mean, Reduction, Sum
+from .relation import Counts, Relation
+from .similarity import Similarity
+from .tiled import SAFE_EXPONENT, Plan, Sweep
+
+RowFunction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class Scores:
+    """The scores of anchors (R rows) against candidates (C rows), near, far or ignored as the relation says.
+
+    With `two_way` every statistic is asked for from both sides: (R + C,) numbers, the anchors' first. A relation that is
+    symmetric over one set of rows needs no second side.
+    """
+
+    def __init__(
+        self,
+        similarity: Similarity,
+        anchors: Tensor,
+        candidates: Tensor,
+        relation: Relation,
+        temperature: float | Tensor = 1.0,
+        strategy: Strategy | str | None = None,
+        two_way: bool = False,
+    ) -> None:
+        self.similarity, self.relation = similarity, relation
+        self.temperature = temperature
+        self.u, self.v = similarity.prepare(anchors, candidates, temperature)
+        self.strategy = Strategy.of(strategy)
+        self.two_way = two_way and not relation.symmetric
+        self.dense = self.strategy.is_dense(relation.shape, self.u)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Near, far and ignored candidates per anchor (and per candidate when two-way)."""
+        one = self.relation.counts()
+        if not self.two_way:
+            return one
+        other = self.relation.t.counts()
+        pairs = ((one.near, other.near), (one.far, other.far), (one.ignored, other.ignored))
+        return Counts(*(torch.cat(p) for p in pairs))
+
+    @property
+    def near_count(self) -> Tensor:
+        """Near candidates per anchor, in the dtype of the scores."""
+        return self.counts.near.to(self.u.dtype)
+
+    @property
+    def far_count(self) -> Tensor:
+        """Far candidates per anchor, in the dtype of the scores."""
+        return self.counts.far.to(self.u.dtype)
+
+    def reduce(self, *reductions: Reduction) -> list[Tensor]:
+        """One statistic per anchor for each reduction, with gradients."""
+        sides = ("anchors", "candidates") if self.two_way else ("anchors",)
+        jobs = [(self._for_side(r, side), side) for r in reductions for side in sides]
+        done: dict[int, Tensor] = {}
+        if not self.dense:
+            for k, (r, side) in enumerate(jobs):
+                value = self._shortcut(r, side)
+                if value is not None:
+                    done[k] = value
+        left = [k for k in range(len(jobs)) if k not in done]
+        if left:
+            work, ends = tuple(jobs[k][0] for k in left), tuple(jobs[k][1] for k in left)
+            values = self._dense(work, ends) if self.dense else self._tiled(work, ends)
+            done.update(zip(left, values, strict=True))
+        step = len(sides)
+        return [torch.cat([done[k + s] for s in range(step)]) if step > 1 else done[k] for k in range(0, len(jobs), step)]
+
+    def near_pairs(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(anchors, candidates, scores) of the near pairs one by one, or None when there are too many to list."""
+        near = self.relation.near
+        if near is None:
+            return None
+        return near.rows, near.columns, pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
+
+    def rows(self, function: RowFunction) -> tuple[Tensor, ...]:
+        """Statistics that need whole rows: `function(scores, near, far)` of (B, C) matrices gives tensors (B,).
+
+        Rows come in panels of about one tile of memory; with `tiled` a panel is computed again in the backward pass.
+        """
+        parts = [self._rows(self.u, self.v, self.relation, function)]
+        if self.two_way:
+            parts.append(self._rows(self.v, self.u, self.relation.t, function))
+        return tuple(torch.cat(t) for t in zip(*parts, strict=True))
+
+    def _rows(self, u: Tensor, v: Tensor, relation: Relation, function: RowFunction) -> tuple[Tensor, ...]:
+        def panel(own: Tensor, every: Tensor, start: int) -> tuple[Tensor, ...]:
+            scores = scores_of(self.similarity, own, every)
+            where = slice(start, start + len(own)), slice(0, len(every))
+            near, far = (relation.weights(over, *where).full(scores) for over in ("near", "far"))
+            return function(scores, near, far)
+
+        if self.dense:
+            return panel(u, v, 0)
+        side = self.strategy.side(relation.shape, u)
+        height = max(1, side * side // max(1, len(v)))
+        parts = [checkpoint(panel, u[rows], v, rows.start, use_reentrant=False) for rows in slices(len(u), height)]
+        return tuple(torch.cat(t) for t in zip(*parts, strict=True))
+
+    def _for_side(self, reduction: Reduction, side: str) -> Reduction:
+        """The reduction with its given tensors cut to one side."""
+        if not self.two_way or all(t.ndim == 0 for t in reduction.given):
+            return reduction
+        r = len(self.u)
+        part = slice(0, r) if side == "anchors" else slice(r, None)
+        given = tuple(t if t.ndim == 0 else t[part] for t in reduction.given)
+        return type(reduction)(**{**reduction.__dict__, "given": given})
+
+    def _shortcut(self, reduction: Reduction, side: str) -> Tensor | None:
+        """Statistics over near pairs that need no tile: few pairs one by one, linear ones through sums of rows per key."""
+        near = self.relation.near
+        if reduction.over != "near":
+            return None
+        if near is not None and near.weights is None:
+            rows, columns = (near.rows, near.columns) if side == "anchors" else (near.columns, near.rows)
+            n = len(self.u) if side == "anchors" else len(self.v)
+            values = pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
+            if reduction.of is not None:
+                values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
+            return reduction.of_pairs(values, None, rows, n)
+        linear = self.similarity.linear and reduction.of is None
+        if self.relation.keys is None or not linear or type(reduction) not in (Sum, Mean, Count):
+            return None
+        total, count = self._near_by_key(side)
+        if isinstance(reduction, Count):
+            return count
+        return total / torch.where(count > 0, count, 1) if isinstance(reduction, Mean) else total
+
+    def _near_by_key(self, side: str) -> tuple[Tensor, Tensor]:
+        """sum over near candidates of u_i . v_j = u_i . (sum of the v of its key, less its own): O(N K), no pair is visited."""
+        relation = self.relation if side == "anchors" else self.relation.t
+        u, v = (self.u, self.v) if side == "anchors" else (self.v, self.u)
+        assert relation.keys is not None
+        anchors, candidates = relation.keys
+        keys, inverse = torch.unique(torch.cat([anchors, candidates]), return_inverse=True)
+        per_key = v.new_zeros(len(keys), v.shape[1]).index_add(0, inverse[len(u) :], v)
+        total = (u * per_key[inverse[: len(u)]]).sum(1)
+        own = getattr(relation, "own", None)
+        if own is not None:
+            total = total - torch.where(own >= 0, (u * v[own.clamp_min(0)]).sum(1), 0)
+        return torch.where(anchors >= 0, total, 0), relation.counts().near.to(u.dtype)
+
+    def _dense(self, reductions: tuple[Reduction, ...], sides: tuple[str, ...]) -> list[Tensor]:
+        return reduce_dense(self.similarity, self.u, self.v, self.relation, reductions, sides)
+
+    def _tiled(self, reductions: tuple[Reduction, ...], sides: tuple[str, ...]) -> list[Tensor]:
+        tile = self.strategy.side(self.relation.shape, self.u)
+        bounded = self.similarity.bound(self.u, self.v) <= SAFE_EXPONENT
+        plan = Plan(self.similarity, self.relation, reductions, sides, tile, bounded)
+        given = [t for r in reductions for t in r.given]
+        return list(Sweep.apply(self.u, self.v, plan, *given))

@@ -1,0 +1,146 @@
+"""Similarities: how a row of anchors is scored against a row of candidates.
+
+Every similarity is a *preparation* of the two sides, O(N D) and ordinary autograd code, followed by one matrix product and an
+optional elementwise *link*:
+
+    score(i, j) = link(U_i . V_j),        U, V = prepare(anchors, candidates, temperature).
+
+The temperature is folded into the preparation, so it always divides the score and its gradient needs no code of its own.
+A larger score always means nearer: distances enter with a minus sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Base of all similarities; `formula` says what is computed and `unrelated` what two unrelated rows score."""
+
+    formula: ClassVar[str] = ""
+    unrelated: ClassVar[float] = 0.0
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Rows U (R, K) and V (C, K) whose products, after the link, are the scores divided by the temperature."""
+        raise NotImplementedError
+
+    @property
+    def linear(self) -> bool:
+        """True when the score is the product itself, so that sums of scores are products with sums of rows."""
+        return True
+
+    def link_(self, products: Tensor) -> Tensor:
+        """Turn products into scores, in place."""
+        return products
+
+    def link_slope(self, scores: Tensor) -> Tensor:
+        """Derivative of the link, written in terms of the scores it gave."""
+        return torch.ones_like(scores)
+
+    def bound(self, anchors: Tensor, candidates: Tensor) -> float:
+        """An upper bound on |score| over all pairs of prepared rows."""
+        norms = [rows.detach().square().sum(1).max() if len(rows) else rows.new_zeros(()) for rows in (anchors, candidates)]
+        return float((norms[0] * norms[1]).sqrt())
+
+
+@dataclass(frozen=True)
+class Cosine(Similarity):
+    """Cosine of the angle between two rows, in [-1, 1] before the temperature; rows of norm 0 score 0."""
+
+    formula: ClassVar[str] = "s_ij = <z_i, z_j> / (|z_i| |z_j|)"
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Unit rows, the anchors divided by the temperature."""
+        unit = normalize(anchors, dim=1)
+        return unit / temperature, unit if candidates is anchors else normalize(candidates, dim=1)
+
+
+@dataclass(frozen=True)
+class Dot(Similarity):
+    """Plain dot product; the rows are used as they are."""
+
+    formula: ClassVar[str] = "s_ij = <z_i, z_j>"
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """The rows themselves, the anchors divided by the temperature."""
+        return anchors / temperature, candidates
+
+
+def _distance_rows(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows whose products are -|a - c|^2: the squared norms travel as two more columns, so one product is enough."""
+    left = anchors.square().sum(1, keepdim=True)
+    right = left if candidates is anchors else candidates.square().sum(1, keepdim=True)
+    one_left, one_right = torch.ones_like(left), torch.ones_like(right)
+    return torch.cat([2 * anchors, -left, -one_left], 1), torch.cat([candidates, one_right, right], 1)
+
+
+@dataclass(frozen=True)
+class NegativeSquaredEuclidean(Similarity):
+    """Minus the squared Euclidean distance; on unit rows (the default) it is 2 cos - 2."""
+
+    normalize: bool = True
+    formula: ClassVar[str] = "s_ij = -|z_i - z_j|^2"
+    unrelated: ClassVar[float] = -2.0
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Rows with their squared norms appended."""
+        same = candidates is anchors
+        if self.normalize:
+            anchors, candidates = normalize(anchors, dim=1), normalize(candidates, dim=1)
+        left, right = _distance_rows(anchors, anchors if same else candidates)
+        return left / temperature, right
+
+
+@dataclass(frozen=True)
+class NegativeEuclidean(Similarity):
+    """Minus the Euclidean distance, on unit rows by default; its gradient at distance 0 is 0, never NaN."""
+
+    normalize: bool = True
+    formula: ClassVar[str] = "s_ij = -|z_i - z_j|"
+    unrelated: ClassVar[float] = -(2.0**0.5)
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of the squared distance; the temperature enters squared since the link takes a root."""
+        same = candidates is anchors
+        if self.normalize:
+            anchors, candidates = normalize(anchors, dim=1), normalize(candidates, dim=1)
+        left, right = _distance_rows(anchors, anchors if same else candidates)
+        return left / (temperature * temperature), right
+
+    @property
+    def linear(self) -> bool:
+        """False: the root is taken after the product."""
+        return False
+
+    def link_(self, products: Tensor) -> Tensor:
+        """-sqrt(-x); what rounding leaves of a zero distance is taken for zero."""
+        tiny = 8 * torch.finfo(products.dtype).eps
+        return products.neg_().masked_fill_(products < tiny, 0).sqrt_().neg_()
+
+    def link_slope(self, scores: Tensor) -> Tensor:
+        """1 / (2 d), and 0 where d = 0."""
+        return torch.where(scores < 0, -0.5 / scores, torch.zeros_like(scores))
+
+    def bound(self, anchors: Tensor, candidates: Tensor) -> float:
+        """The root of the bound on the products."""
+        return super().bound(anchors, candidates) ** 0.5
+
+
+@dataclass(frozen=True)
+class Constant(Similarity):
+    """Every pair scores the same: what an objective says when it cannot tell near from far."""
+
+    value: float = 0.0
+    formula: ClassVar[str] = "s_ij = c"
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """One column on each side, whose product is the constant."""
+        rate = float(temperature) if not isinstance(temperature, Tensor) else float(temperature.detach())
+        left = anchors.new_full((len(anchors), 1), self.value / rate)
+        return left, candidates.new_ones((len(candidates), 1))

@@ -1,0 +1,55 @@
+"""Numbers that an objective may learn: the temperature, which always divides the score, and an additive bias."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class LearnedTemperature(nn.Module):
+    """A temperature that is trained with the encoder, stored as log(1 / temperature) and kept inside [low, high].
+
+    Radford et al. 2021 store the same logarithm and clip the inverse at 100, the default `low` here.
+
+    >>> temperature = LearnedTemperature(0.07)
+    >>> round(float(temperature()), 4)
+    0.07
+    """
+
+    def __init__(self, initial: float = 0.07, low: float = 0.01, high: float = 10.0) -> None:
+        super().__init__()
+        if not 0 < low <= initial <= high:
+            raise ValueError(f"the temperature must start inside [low, high], got {initial} for [{low}, {high}]")
+        self.low, self.high = low, high
+        self.log_inverse = nn.Parameter(torch.tensor(-math.log(initial)))
+
+    def forward(self) -> Tensor:
+        """The temperature now, a scalar tensor."""
+        return torch.exp(-self.log_inverse.clamp(-math.log(self.high), -math.log(self.low)))
+
+    def extra_repr(self) -> str:
+        """The value now and its range."""
+        return f"{float(self()):.4g} in [{self.low:g}, {self.high:g}]"
+
+
+class LearnedBias(nn.Module):
+    """A bias added to every score and trained with the encoder (SigLIP starts it at -10)."""
+
+    def __init__(self, initial: float = 0.0) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor(float(initial)))
+
+    def forward(self) -> Tensor:
+        """The bias now, a scalar tensor."""
+        return self.bias
+
+    def extra_repr(self) -> str:
+        """The value now."""
+        return f"{float(self.bias):.4g}"
+
+
+def current(number: float | Tensor | nn.Module) -> float | Tensor:
+    """The value now of a fixed or learned number."""
+    return number() if isinstance(number, nn.Module) else number

@@ -1,0 +1,217 @@
+"""Strategy `tiled`: statistics from tiles that fit the cache, O(R) state, every tile computed again in the backward pass.
+
+When the anchors are the candidates and the relation is symmetric, only the tiles on and above the diagonal are visited: each
+serves its rows and, transposed, its columns, so half of the products are enough. Memory is O((R + C) K) plus a few tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .blocks import slices
+from .reductions import LogSumExp, Reduction, State
+from .relation import Relation, Weights
+from .similarity import Similarity
+
+SAFE_EXPONENT = 70.0  # exp(70) summed over 10^7 candidates is still finite in float32, and exp(-70) is still normal
+
+End = tuple[slice, bool]  # whom a tile serves: a range of anchors (False) or, transposed, of candidates (True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a sweep needs besides tensors. `sides` says of each reduction whether it is per anchor or per candidate."""
+
+    similarity: Similarity
+    relation: Relation
+    reductions: tuple[Reduction, ...]
+    sides: tuple[str, ...]
+    tile: int
+    bounded: bool  # |scores| <= SAFE_EXPONENT: exponentials need no shift, so rows and columns share them
+
+    def shares(self, k: int) -> bool:
+        """True for a log-sum-exp whose exponentials need no shift."""
+        r = self.reductions[k]
+        return self.bounded and isinstance(r, LogSumExp) and r.of is None and abs(r.scale) <= 1
+
+    def tiles(self, shape: tuple[int, int]) -> Iterator[tuple[slice, slice, bool]]:
+        """(rows, columns, mirrored): a mirrored tile stands for its transpose too."""
+        symmetric = self.relation.symmetric
+        for rows in slices(shape[0], self.tile):
+            for columns in slices(shape[1], self.tile):
+                if not symmetric or columns.start >= rows.start:
+                    yield rows, columns, symmetric and columns.start > rows.start
+
+    def ends(self, k: int, rows: slice, columns: slice, mirrored: bool) -> list[End]:
+        """Whom a tile serves: its anchors, its candidates, or both when it stands for its mirror image too."""
+        if self.sides[k] == "candidates":
+            return [(columns, True)]
+        return [(rows, False), (columns, True)] if mirrored else [(rows, False)]
+
+    def scores(self, u: Tensor, v: Tensor, buffer: Tensor) -> Tensor:
+        """The scores of one tile, in a buffer."""
+        return self.similarity.link_(torch.mm(u, v.T, out=_matrix(buffer, len(u), len(v))))
+
+    def exponentials(self, k: int, scores: Tensor, weights: Weights, buffer: Tensor) -> Tensor:
+        """w exp(scale s) of one tile, in a buffer."""
+        scale = self.reductions[k].scale  # type: ignore[attr-defined]
+        out = _matrix(buffer, *scores.shape)
+        out = torch.exp(scores, out=out) if scale == 1 else torch.mul(scores, scale, out=out).exp_()
+        return weights.zero_(out)
+
+
+def _matrix(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    return buffer[: rows * columns].view(rows, columns)
+
+
+def _given(tensors: tuple[Tensor, ...], end: End) -> list[Tensor]:
+    """The given tensors of a tile, shaped to broadcast against its scores."""
+    where, transposed = end
+    return [t if t.ndim == 0 else (t[where][None, :] if transposed else t[where][:, None]) for t in tensors]
+
+
+class Sweep(torch.autograd.Function):
+    """All reductions in one pass over the tiles; the backward pass makes a second one."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, u: Tensor, v: Tensor, plan: Plan, *given: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """One statistic per reduction, per anchor or per candidate."""
+        of_reduction = _deal(plan, given)
+        lengths = [len(u) if side == "anchors" else len(v) for side in plan.sides]
+        states = [list(r.empty(n, u)) for r, n in zip(plan.reductions, lengths, strict=True)]
+        x_buffer, e_buffer = u.new_empty(plan.tile**2), u.new_empty(plan.tile**2)
+        sums = [u.new_zeros(n) for n in lengths]
+        for rows, columns, mirrored in plan.tiles((len(u), len(v))):
+            scores = plan.scores(u[rows], v[columns], x_buffer)
+            for k, reduction in enumerate(plan.reductions):
+                weights = plan.relation.weights(reduction.over, rows, columns)
+                ends = plan.ends(k, rows, columns, mirrored)
+                if plan.shares(k):
+                    e = plan.exponentials(k, scores, weights, e_buffer)
+                    for where, transposed in ends:
+                        sums[k][where] += e.sum(0 if transposed else 1)
+                    continue
+                for where, transposed in ends:
+                    values = scores
+                    if reduction.of is not None:
+                        values = reduction.of(scores, *_given(of_reduction[k], (where, transposed)))
+                    if transposed:
+                        seen = reduction.measure(values.T, weights.t, rows.start)
+                    else:
+                        seen = reduction.measure(values, weights, columns.start)
+                    merged = reduction.merge(tuple(t[where] for t in states[k]), seen)
+                    for whole, part in zip(states[k], merged, strict=True):
+                        whole[where] = part
+        for k in range(len(states)):
+            if plan.shares(k):
+                states[k] = [torch.zeros_like(sums[k]), sums[k]]
+        values = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
+        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s))
+        ctx.mark_non_differentiable(*(x for x, r in zip(values, plan.reductions, strict=True) if not r.differentiable))
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def, override]
+        """Gradients of both sides and of the given tensors."""
+        plan: Plan = ctx.plan
+        u, v, *rest = ctx.saved_tensors
+        count = sum(len(r.given) for r in plan.reductions)
+        of_reduction = _deal(plan, tuple(rest[:count]))
+        pieces = iter(rest[count:])
+        states: list[State] = [tuple(next(pieces) for _ in range(n)) for n in ctx.lengths]
+        du, dv = torch.zeros_like(u), torch.zeros_like(v)
+        dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in of_reduction]
+        active = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
+        # d/ds log sum exp(c s) = c exp(c s) / sum: one rate per anchor beside the shared exponentials.
+        rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in active.items() if plan.shares(k)}
+        x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
+        s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
+        for rows, columns, mirrored in plan.tiles((len(u), len(v))) if active else ():
+            scores = plan.scores(u[rows], v[columns], x_buffer)
+            slope: Tensor | None = None
+            for k, g in active.items():
+                reduction = plan.reductions[k]
+                weights = plan.relation.weights(reduction.over, rows, columns)
+                ends = plan.ends(k, rows, columns, mirrored)
+                if k in rates:
+                    e = plan.exponentials(k, scores, weights, e_buffer)
+                    parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
+                else:
+                    parts = [
+                        _slope(reduction, scores, weights, states[k], g, of_reduction[k], dgiven[k], end,
+                               rows.start if end[1] else columns.start)
+                        for end in ends
+                    ]  # fmt: skip
+                for part in parts:
+                    if slope is not None:
+                        slope.add_(part)
+                    elif len(active) == 1 and k in rates:
+                        slope = part
+                    else:
+                        slope = _matrix(s_buffer, *part.shape).copy_(part)
+            assert slope is not None
+            if not plan.similarity.linear:
+                slope.mul_(plan.similarity.link_slope(scores))
+            du[rows].addmm_(slope, v[columns])
+            dv[columns].addmm_(slope.T, u[rows])
+        return du, dv, None, *(t for tensors in dgiven for t in tensors)
+
+
+def _deal(plan: Plan, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Hand the given tensors back to their reductions."""
+    pieces = iter(given)
+    return [tuple(next(pieces) for _ in r.given) for r in plan.reductions]
+
+
+def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
+    some = total > 0
+    return torch.where(some, upstream * reduction.scale / torch.where(some, total, 1), 0)  # type: ignore[attr-defined]
+
+
+def _laid_out(rates: Tensor, ends: list[End], out: Tensor) -> Tensor:
+    """One number per anchor laid over a tile: along rows, along columns, or the sum of both for a mirrored tile."""
+    parts = [rates[where][None, :] if transposed else rates[where][:, None] for where, transposed in ends]
+    return parts[0] if len(parts) == 1 else torch.add(*parts, out=out)
+
+
+def _slope(
+    reduction: Reduction,
+    scores: Tensor,
+    weights: Weights,
+    state: State,
+    upstream: Tensor,
+    given: tuple[Tensor, ...],
+    dgiven: list[Tensor],
+    end: End,
+    start: int,
+) -> Tensor:
+    """d loss / d scores of a tile through one reduction; adds to the gradients of its given tensors on the way."""
+    where, transposed = end
+    part = tuple(t[where] for t in state)
+
+    def grad(values: Tensor) -> Tensor:
+        if transposed:
+            return reduction.grad(values.T, weights.t, part, upstream[where], start).T
+        return reduction.grad(values, weights, part, upstream[where], start)
+
+    if reduction.of is None:
+        return grad(scores)
+    with torch.enable_grad():
+        leaf = scores.detach().requires_grad_()
+        extra = [t.detach().requires_grad_() for t in _given(given, end)]
+        values = reduction.of(leaf, *extra)
+    if not values.requires_grad:  # a step function, such as a count of violations
+        return torch.zeros_like(scores)
+    slope, *more = torch.autograd.grad(values, [leaf, *extra], grad(values.detach()), allow_unused=True)
+    for total, piece in zip(dgiven, more, strict=True):
+        if piece is not None:
+            target = total[where] if total.ndim else total
+            target += piece.reshape(target.shape)
+    return torch.zeros_like(scores) if slope is None else slope

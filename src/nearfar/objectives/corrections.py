@@ -1,0 +1,152 @@
+"""Corrections of the softmax objectives: what stands in the denominator, and how far candidates are weighted."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ..contrast import Composition, LearnedTemperature, LogSumExp, Mean, Scores, current, entry
+from ..contrast.objective import Terms
+
+
+@entry
+class DCL(Composition):
+    """Decoupled contrast: the near candidate is left out of the denominator, which helps small batches.
+
+    Shapes: as `NTXent`. Unbounded below; at chance log(far candidates). Anchors count when they have near and far candidates.
+
+    >>> z = torch.eye(4)
+    >>> round(float(DCL(temperature=0.5)(z, z)), 6)                            # log 6 - 2
+    -0.208241
+    """
+
+    formula: ClassVar[str] = "mean_i [ log sum_(j far) exp(s_ij / t) - mean_(p near) s_ip / t ]"
+    source: ClassVar[str] = "Yeh et al. 2021, eq. 6"
+    equal_to: ClassVar[str] = "NTXent is softplus(DCL) per anchor, for two views"
+    needs: ClassVar[str] = "both"
+
+    temperature: float | LearnedTemperature = 0.1
+
+    def weights(self, near: Tensor) -> Tensor | float:
+        """Weight of the attraction of every anchor."""
+        return 1.0
+
+    def per_anchor(self, scores: Scores) -> Terms:
+        """Attraction to the near candidates, repulsion from the far ones only."""
+        far, near = scores.reduce(LogSumExp("far"), Mean("near"))
+        return {"attract": -self.weights(near * current(self.temperature)) * near, "repel": far}
+
+
+@entry
+class DCLW(DCL):
+    """Decoupled contrast with weights: pairs that already agree attract less.
+
+    w_i = 2 - N softmax_i(s_ii+ / sigma) over the batch, of mean 1. The reference code lets the gradient through the weights,
+    lightly detaches them; `detach` chooses. Shapes and value at chance as `DCL`.
+
+    Args:
+        sigma: width of the weights, on the scale of the similarity.
+        detach: take the weights as constants.
+
+    >>> z = torch.eye(4)
+    >>> bool(torch.isclose(DCLW()(z, z), DCL()(z, z)))                         # equal agreement, equal weights
+    True
+    """
+
+    formula: ClassVar[str] = "mean_i [ log sum_(j far) exp(s_ij / t) - w_i mean_(p near) s_ip / t ]"
+    source: ClassVar[str] = "Yeh et al. 2021, eq. 8; raminnakhli/Decoupled-Contrastive-Learning"
+    equal_to: ClassVar[str] = "DCL when all near pairs score the same"
+
+    sigma: float = 0.5
+    detach: bool = False
+
+    def weights(self, near: Tensor) -> Tensor:
+        """2 - N softmax(s / sigma)."""
+        weights = 2 - len(near) * torch.softmax(near / self.sigma, 0)
+        return weights.detach() if self.detach else weights
+
+
+@entry
+class Debiased(Composition):
+    """NT-Xent with the far term corrected for far candidates that are of the anchor's own class.
+
+    With M far candidates, p = exp(s_i+ / t) (its mean over several near ones) and S = sum_far exp(s / t):
+    Ng = max((S - tau M p) / (1 - tau), M exp(-1 / t)), and the value is -log(p / (p + Ng)).
+
+    Args:
+        tau: the probability that a far candidate is of the anchor's class, in [0, 1).
+
+    Shapes: as `NTXent`. At chance log(1 + M); the floor M exp(-1/t) is that of the cosine.
+
+    >>> z = torch.eye(4)
+    >>> bool(torch.isclose(Debiased(tau=0.0, temperature=0.5)(z, z), torch.tensor(0.594438)))
+    True
+    """
+
+    formula: ClassVar[str] = "mean_i [ log(p_i + Ng_i) - s_i+ / t ],  Ng = max((S - tau M p) / (1 - tau), M e^(-1/t))"
+    source: ClassVar[str] = "Chuang et al. 2020, eq. 8; chingyaoc/DCL main.py"
+    equal_to: ClassVar[str] = "NTXent for tau = 0"
+    needs: ClassVar[str] = "both"
+
+    temperature: float | LearnedTemperature = 0.5
+    tau: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.tau < 1:
+            raise ValueError(f"tau is a probability in [0, 1), got {self.tau}")
+
+    def log_far(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
+        """log S, the log of the mean near exponential, and the mean near score."""
+        far, log_near, near = scores.reduce(LogSumExp("far"), LogSumExp("near"), Mean("near"))
+        return far, log_near - scores.near_count.clamp_min(1).log(), near
+
+    def per_anchor(self, scores: Scores) -> Terms:
+        """softplus(log Ng - s_i+ / t)."""
+        far, log_p, near = self.log_far(scores)
+        log_m = scores.far_count.clamp_min(1).log()
+        # (S - tau M p) / (1 - tau) = S (1 - tau e^(log M + log p - log S)) / (1 - tau); the exponent is cut where the
+        # bracket is negative anyway, and the logarithm is only taken where the bracket is positive.
+        bracket = 1 - self.tau * (log_m + log_p - far).clamp_max(30).exp() if self.tau else torch.ones_like(far)
+        positive = bracket > 0
+        log_ng = far + torch.where(positive, bracket, 1).log() - math.log1p(-self.tau)
+        floor = log_m - 1 / torch.as_tensor(current(self.temperature), dtype=far.dtype, device=far.device)
+        log_ng = torch.maximum(torch.where(positive, log_ng, -math.inf), floor)
+        return {"contrast": softplus(log_ng - near)}
+
+
+@entry
+class HardNegative(Debiased):
+    """Debiased contrast whose far candidates are weighted by their hardness (HCL).
+
+    S = M sum_far exp((1 + beta) s / t) / sum_far exp(beta s / t): far candidates count in proportion to exp(beta s / t).
+    The weights are not detached, as in the official code, where beta multiplies s / t.
+
+    Args:
+        beta: how much harder candidates count more; 0 gives `Debiased`.
+        tau: as in `Debiased`.
+
+    Shapes and value at chance as `Debiased`.
+
+    >>> z = torch.eye(4)
+    >>> bool(torch.isclose(HardNegative(beta=0.0)(z, z), Debiased()(z, z)))
+    True
+    """
+
+    formula: ClassVar[str] = "Debiased with S = M sum_far e^((1+beta) s/t) / sum_far e^(beta s/t)"
+    source: ClassVar[str] = "Robinson et al. 2021, eq. 4; joshr17/HCL main.py"
+    equal_to: ClassVar[str] = "Debiased for beta = 0; NTXent for beta = tau = 0"
+
+    beta: float = 1.0
+
+    def log_far(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
+        """log S reweighted, the log of the mean near exponential, and the mean near score."""
+        hard, plain, log_near, near = scores.reduce(
+            LogSumExp("far", scale=1 + self.beta), LogSumExp("far", scale=self.beta), LogSumExp("near"), Mean("near")
+        )
+        log_s = hard - plain + scores.far_count.clamp_min(1).log()
+        return log_s, log_near - scores.near_count.clamp_min(1).log(), near

@@ -1,0 +1,114 @@
+"""Objectives on the hypersphere: alignment and uniformity, and the spectral objective."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..contrast import Composition, Dot, LogSumExp, Mean, NegativeSquaredEuclidean, Scores, Similarity, entry, same_key
+from ..contrast.arrange import Arrangement, check_views
+from ..contrast.objective import Inspection, Objective, Terms
+
+
+@entry
+class AlignUniform(Objective):
+    """Alignment of two views plus uniformity of each, on the unit sphere.
+
+    align = mean_i |z_i - z'_i|^alpha;  uniform(Z) = log mean_(i<j) exp(-t |z_i - z_j|^2);
+    value = align_weight * align + uniform_weight * (uniform(Z) + uniform(Z')) / 2.
+
+    Shapes: two views (N, D), N >= 2. The best uniformity on the sphere of D dimensions tends to -2t for large D; when all rows
+    are equal both terms are 0.
+
+    >>> z = torch.eye(4)
+    >>> round(float(AlignUniform()(z, z)), 4)                   # aligned; squared distances 2, so -2t
+    -4.0
+    """
+
+    formula: ClassVar[str] = "a mean_i |z_i - z'_i|^alpha + u (log mean_(i<j) e^(-t d_ij^2) over both views) / 2"
+    source: ClassVar[str] = "Wang & Isola 2020, eq. 4 and 5; SsnL/align_uniform"
+
+    alpha: float = 2.0
+    t: float = 2.0
+    align_weight: float = 1.0
+    uniform_weight: float = 1.0
+    strategy: str = "auto"
+
+    def _parts(self, views: tuple[Tensor, ...], strategy: str | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Alignment per row, and the uniformity of each view."""
+        rows = check_views("AlignUniform", views)
+        if len(rows) != 2 or len(rows[0]) != len(rows[1]) or len(rows[0]) < 2:
+            raise ValueError(f"AlignUniform needs two views of the same two or more rows, got {[len(r) for r in rows]}")
+        a, b = (normalize(r, dim=1) for r in rows)
+        distance = (a - b).square().sum(1)
+        if self.alpha != 2:
+            # The root has no slope at 0; rows that agree exactly are left at 0.
+            distance = torch.where(distance > 0, torch.where(distance > 0, distance, 1) ** (self.alpha / 2), 0)
+        n = len(a)
+        relation = same_key(torch.arange(n, device=a.device))
+        uniform = []
+        for z in (a, b):
+            energy = Scores(NegativeSquaredEuclidean(normalize=False), z, z, relation, 1 / self.t, strategy or self.strategy)
+            uniform.append(energy.reduce(LogSumExp("any"))[0].logsumexp(0) - math.log(n * (n - 1)))
+        return distance, *uniform
+
+    def forward(self, *views: Tensor, strategy: str | None = None) -> Tensor:
+        """The scalar value."""
+        align, *uniform = self._parts(views, strategy)
+        return self.align_weight * align.mean() + self.uniform_weight * torch.stack(uniform).mean()
+
+    def inspect(self, *views: Tensor, strategy: str | None = None) -> Inspection:
+        """The value with its two terms; per-anchor values are the alignment of each row and the shared uniformity."""
+        align, *uniform = self._parts(views, strategy)
+        spread = self.uniform_weight * torch.stack(uniform).mean()
+        pull = self.align_weight * align
+        return Inspection(
+            total=pull.mean() + spread,
+            terms={"align": pull.mean(), "uniform": spread},
+            per_anchor=(pull + spread).detach(),
+            weight=torch.ones_like(pull),
+            collapsed=0.0,
+        )
+
+
+@entry
+class Spectral(Composition):
+    """Spectral contrast: quadratic in the scores; its minimiser spans the top eigenvectors of the graph of views.
+
+    Rows longer than sqrt(mu) are shortened to that length; products are raw. Far candidates are the other items of view 2.
+    Shapes: two views (N, D), N >= 2. Value >= -2 on unit rows; at chance (products 0) 0.
+
+    Args:
+        mu: squared radius of the ball, 1 for CIFAR and 10 for ImageNet in the paper.
+
+    >>> z = torch.eye(4)
+    >>> round(float(Spectral()(z, z)), 4)
+    -2.0
+    """
+
+    formula: ClassVar[str] = "[ -2 mean_i z_i z'_i + mean_(i, j far) (z_i z'_j)^2 ] / mu"
+    source: ClassVar[str] = "HaoChen et al. 2021, eq. 6; jhaochenz96/spectral_contrastive_learning"
+    layout: ClassVar[str] = "cross"
+    needs: ClassVar[str] = "both"
+
+    similarity: Similarity = field(default_factory=Dot)
+    mu: float = 1.0
+
+    def _arrange(self, views: tuple[Tensor, ...], *how: object) -> Arrangement:
+        radius = self.mu**0.5
+
+        def shorten(z: Tensor) -> Tensor:
+            norm = z.norm(dim=1, keepdim=True)
+            return torch.where(norm >= radius, z * (radius / norm.clamp_min(1e-12)), z)
+
+        return super()._arrange(tuple(map(shorten, check_views("Spectral", views))), *how)  # type: ignore[arg-type]
+
+    def per_anchor(self, scores: Scores) -> Terms:
+        """Attraction, linear, and repulsion, quadratic."""
+        near, far = scores.reduce(Mean("near"), Mean("far", of=torch.square))
+        return {"attract": -2 * near / self.mu, "repel": far / self.mu}
