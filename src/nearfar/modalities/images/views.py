@@ -1,0 +1,258 @@
+"""Random views of images, made for a whole batch at once with parameters drawn for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nearfar.errors import ConfigError, DataError
+from nearfar.modalities.images import transforms
+from nearfar.modalities.images.exact import exact_views, torchvision_view
+from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose, resolve
+
+__all__ = ["RECIPES", "ImageViews", "ViewRecipe", "choose"]
+
+# ImageNet constants for colour; for grey a plain centring that maps black to -2 and white to 2.
+NORMALISATION = {1: ((0.5,), (0.25,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+
+# Images go through in chunks whose intermediates take about this much: on a CPU they should stay in cache.
+CHUNK_BYTES = {"cpu": 2**23}
+CHUNK_BYTES_DEVICE = 2**28
+
+NUMBERS_PER_VIEW = 18  # uniform draws for one view of one item, whether a recipe uses them or not
+
+
+class Draws(NamedTuple):
+    """Parameters of one view for B items; None where the recipe never uses them."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    mirror: Tensor
+    sigma: Tensor | None  # standard deviation of the blur, 0 = no blur
+    before: Tensor | None  # colour map before the hue rotation
+    turns: Tensor | None  # hue rotation
+    after: Tensor | None  # colour map after the hue rotation
+    threshold: Tensor | None  # solarise from here on, 2 = never
+
+    def part(self, start: int, stop: int) -> Draws:
+        """The parameters of items start to stop."""
+        return Draws._make(None if field is None else field[start:stop] for field in self)
+
+
+class ImageViews:
+    """Make random views of a batch of images: a pure function of (batch, generator).
+
+    Crop, resize, flip and blur are one pair of matrices per item; colour jitter and greyscale one or two more around an
+    exact HSV hue rotation. Each operation equals its torchvision v2 counterpart at equal parameters. As a pipeline it
+    differs from torchvision in four ways, none of which `exact=True` has: pixels stay float instead of being rounded
+    to uint8 between operations; colours are clamped before and after the hue rotation, not after every jitter; the blur
+    acts before the colours, not after; and the crop area is uniform in `crop_scale`, because the ratio is drawn among
+    those that fit, where torchvision rejects large crops that do not fit and so favours small ones.
+
+    Args:
+        size: side of the views in pixels.
+        channels: 1 (grey: of the colour jitters only brightness and contrast act) or 3.
+        count: how many views; None means two, or as many as recipes are listed.
+        recipe: a name ("auto", "simclr", "simclr-small", "mocov2", "byol", "digits"), a `ViewRecipe`, or one
+            `ViewRecipe` per view, each with a `size` of its own if wanted (multi-crop). See `choose` for "auto".
+        exact: use torchvision image by image, with parameters seeded from the generator; slow, for reproduction.
+        strength: scales the recipe; 0 leaves only the resize. See `ViewRecipe.at`.
+
+    Raises:
+        ConfigError: an unknown recipe, or impossible numbers.
+
+    >>> views = ImageViews(size=32, channels=3)
+    >>> rows = torch.randint(256, (4, 3, 40, 50), dtype=torch.uint8)
+    >>> first, second = views(rows, torch.Generator().manual_seed(0))
+    >>> first.shape, first.dtype
+    (torch.Size([4, 3, 32, 32]), torch.float32)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        count: int | None = None,
+        recipe: str | ViewRecipe | Sequence[ViewRecipe] = "auto",
+        exact: bool = False,
+        strength: float = 1.0,
+    ) -> None:
+        if channels not in NORMALISATION:
+            raise ConfigError(f"views are made of images with 1 or 3 channels, not {channels}")
+        if size < 1:
+            raise ConfigError(f"size must be at least 1 pixel, not {size}")
+        listed = resolve(recipe, size, channels)
+        if count is None:
+            count = max(2, len(listed))
+        if count < 1 or (not isinstance(recipe, str) and count < len(listed)):
+            raise ConfigError(f"count is {count} but {len(listed)} view recipes are listed")
+        self.size, self.channels, self.count, self.exact, self.strength = size, channels, count, exact, strength
+        self.recipes = [listed[min(i, len(listed) - 1)] for i in range(count)]
+        self.mean, self.std = NORMALISATION[channels]
+        self._active = [r.at(strength) for r in self.recipes]
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Views of a batch.
+
+        Args:
+            rows: uint8 (B, C, H, W), on any device.
+            generator: where all random numbers come from; it may live on another device than `rows`.
+
+        Returns:
+            `count` tensors float32 (B, C, size, size), normalised.
+
+        Raises:
+            DataError: `rows` has another type or shape.
+        """
+        self._check(rows)
+        if self.exact:
+            return [exact_views(rows, self._exact_pipeline(r), generator).to(rows.device) for r in self._active]
+        b = len(rows)
+        numbers = torch.rand(b, self.count, NUMBERS_PER_VIEW, generator=generator, device=generator.device)
+        numbers = numbers.to(rows.device)
+        draws = [self._draw(r, numbers[:, v].unbind(1), rows) for v, r in enumerate(self._active)]
+        outs = [rows.new_empty(b, self.channels, s, s, dtype=torch.float32) for s in self._sizes()]
+        chunk = self._chunk(rows, max(self._sizes()))
+        for start in range(0, b, chunk):
+            stop = min(start + chunk, b)
+            images = rows[start:stop].float()
+            for draw, recipe, out in zip(draws, self._active, outs, strict=True):
+                self._view(images, draw.part(start, stop), recipe, out[start:stop])
+        return outs
+
+    def plain(self, rows: Tensor) -> Tensor:
+        """Images without randomness, as embedding uses them: resized (antialiased) to a square, and normalised.
+
+        rows uint8 (B, C, H, W) -> float32 (B, C, size, size). Images that are not square are squeezed, not cropped.
+        """
+        self._check(rows)
+        b, _, height, width = rows.shape
+        out = rows.new_empty(b, self.channels, self.size, self.size, dtype=torch.float32)
+        zero = torch.zeros(1, device=rows.device)
+        vertical = transforms.resampling(zero, zero + height, self.size, height) / 255
+        horizontal = transforms.resampling(zero, zero + width, self.size, width)
+        chunk = self._chunk(rows, self.size)
+        for start in range(0, b, chunk):
+            images = rows[start : start + chunk].float()
+            n = len(images)
+            pixels = transforms.resample(images, vertical.expand(n, -1, -1), horizontal.expand(n, -1, -1))
+            self._normalise(pixels.flatten(2), out[start : start + n])
+        return out
+
+    def config(self) -> dict[str, Any]:
+        """All settings, ready for JSON; `ImageViews.from_config` makes the same views again."""
+        return {
+            "size": self.size,
+            "channels": self.channels,
+            "count": self.count,
+            "recipe": [r.to_json() for r in self.recipes],
+            "exact": self.exact,
+            "strength": self.strength,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ImageViews:
+        """Views from the result of `config`."""
+        settings = {k: v for k, v in config.items() if k not in ("mean", "std")}
+        views = cls(**{**settings, "recipe": [ViewRecipe(**r) for r in config["recipe"]]})
+        views.mean, views.std = tuple(config["mean"]), tuple(config["std"])
+        return views
+
+    def _sizes(self) -> list[int]:
+        return [r.size or self.size for r in self.recipes]
+
+    def _check(self, rows: Tensor) -> None:
+        if rows.dtype != torch.uint8 or rows.ndim != 4 or rows.shape[1] != self.channels or 0 in rows.shape[2:]:
+            raise DataError(
+                f"views need uint8 images of shape (B, {self.channels}, H, W), "
+                f"not {str(rows.dtype).removeprefix('torch.')} of shape {tuple(rows.shape)}"
+            )
+
+    def _chunk(self, rows: Tensor, size: int) -> int:
+        """How many images to work on at once."""
+        _, c, height, width = rows.shape
+        numbers = c * height * (width + size) + 4 * c * size * size + 4 * size * (height + width)
+        return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES_DEVICE) // (4 * numbers))
+
+    def _exact_pipeline(self, recipe: ViewRecipe) -> Any:
+        return torchvision_view(recipe, recipe.size or self.size, self.channels, self.mean, self.std)
+
+    def _draw(self, recipe: ViewRecipe, u: Sequence[Tensor], rows: Tensor) -> Draws:
+        """Turn uniform numbers, `NUMBERS_PER_VIEW` tensors (B,), into the parameters of one view."""
+        top, left, height, width = crop_boxes(u[0], u[1], u[2], u[3], recipe, rows.shape[2], rows.shape[3])
+        sigma = before = turns = after = threshold = None
+        if recipe.blur_p > 0 and transforms.blur_radius(recipe.size or self.size, recipe.blur_kernel) > 0:
+            low, high = recipe.blur_sigma
+            sigma = (low + (high - low) * u[6]) * (u[5] < recipe.blur_p)
+        if (any(recipe.jitter) and recipe.jitter_p > 0) or recipe.grey_p > 0:
+            jittered = u[7] < recipe.jitter_p
+            factors = []
+            for value, number in zip(recipe.jitter[:3], u[8:11], strict=True):
+                low = max(0.0, 1 - value)
+                factors.append(torch.where(jittered, low + (1 + value - low) * number, 1.0))
+            order = None
+            if self.channels == 3 and recipe.jitter[3] > 0 and recipe.jitter_p > 0:
+                turns = recipe.jitter[3] * (2 * u[11] - 1) * jittered
+                order = torch.stack(list(u[12:16]), 1).argsort(1)
+            brightness, contrast, saturation = factors
+            grey = u[16] < recipe.grey_p
+            before, after = transforms.colour_maps(brightness, contrast, saturation, grey, order, self.channels)
+        if recipe.solarise_p > 0:
+            threshold = torch.where(u[17] < recipe.solarise_p, recipe.solarise_threshold, 2.0)
+        return Draws(top, left, height, width, u[4] < recipe.flip, sigma, before, turns, after, threshold)
+
+    def _view(self, images: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
+        """Make one view of a chunk of images (float, 0 to 255) in `out`."""
+        size = recipe.size or self.size
+        vertical = transforms.resampling(draw.top, draw.height, size, images.shape[2])
+        horizontal = transforms.resampling(draw.left, draw.width, size, images.shape[3], draw.mirror)
+        if draw.sigma is not None:
+            chosen = draw.sigma > 0
+            kernel = transforms.blurring(draw.sigma[chosen], size, transforms.blur_radius(size, recipe.blur_kernel))
+            vertical[chosen] = torch.bmm(kernel, vertical[chosen])
+            horizontal[chosen] = torch.bmm(kernel, horizontal[chosen])
+        pixels = transforms.resample(images, vertical.div_(255), horizontal).flatten(2)
+        if draw.turns is not None and draw.before is not None:
+            pixels = transforms.rotate_hue_(transforms.apply_colour(pixels, draw.before), draw.turns)
+        if draw.after is not None:
+            pixels = transforms.apply_colour(pixels, draw.after)
+        if draw.threshold is not None:
+            pixels = transforms.solarise(pixels, draw.threshold)
+        self._normalise(pixels, out)
+
+    def _normalise(self, pixels: Tensor, out: Tensor) -> None:
+        """``(x - mean) / std`` of pixels (B, C, P) into `out` (B, C, size, size)."""
+        mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.mean, self.std))
+        torch.addcmul(-mean / std, pixels, 1 / std, out=out.flatten(2))
+
+
+def crop_boxes(
+    area: Tensor, ratio: Tensor, top: Tensor, left: Tensor, recipe: ViewRecipe, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random crops in whole pixels from four uniform numbers per item.
+
+    The area is uniform in `crop_scale`. Of the ratios in `crop_ratio` only those are drawn with which that area fits in
+    the image (log-uniform); if none fits, the nearest one is taken.
+
+    Returns:
+        top, left, height and width, each (B,) float32.
+    """
+    low, high = recipe.crop_scale
+    share = low + (high - low) * area
+    widest, narrowest = (width / height) / share, (width / height) * share
+    first = torch.full_like(share, recipe.crop_ratio[0]).clamp_(narrowest, widest).log_()
+    last = torch.full_like(share, recipe.crop_ratio[1]).clamp_(narrowest, widest).log_()
+    shape = (first + (last - first) * ratio).exp_()
+    pixels = share * (height * width)
+    crop_width = (pixels * shape).sqrt_().round_().clamp_(1, width)
+    crop_height = (pixels / shape).sqrt_().round_().clamp_(1, height)
+    crop_top = (top * (height - crop_height + 1)).floor_().minimum(height - crop_height)
+    crop_left = (left * (width - crop_width + 1)).floor_().minimum(width - crop_width)
+    return crop_top, crop_left, crop_height, crop_width
