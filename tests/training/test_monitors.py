@@ -49,11 +49,11 @@ def test_observe_against_naive_loops() -> None:
     x, y = F.normalize(first, dim=1).numpy(), F.normalize(second, dim=1).numpy()
     near = [float(x[i] @ y[i]) for i in range(9)]
     far = [float(x[i] @ y[j]) for i in range(9) for j in range(9) if ids[i] != ids[j]]
-    assert record["near_score"] == pytest.approx(np.mean(near), abs=1e-6)
-    assert record["far_score"] == pytest.approx(np.mean(far), abs=1e-6)
-    assert record["near_histogram"] == np.histogram(near, 40, (-1, 1))[0].tolist()
-    assert record["far_histogram"] == np.histogram(far, 40, (-1, 1))[0].tolist()
-    assert sum(record["far_histogram"]) == 9 * 8 - 2
+    assert record["near_mean"] == pytest.approx(np.mean(near), abs=1e-6)
+    assert record["far_mean"] == pytest.approx(np.mean(far), abs=1e-6)
+    assert record["near_hist"] == np.histogram(near, 40, (-1, 1))[0].tolist()
+    assert record["far_hist"] == np.histogram(far, 40, (-1, 1))[0].tolist()
+    assert sum(record["far_hist"]) == 9 * 8 - 2
     assert record["std"] == pytest.approx(x.std(0).mean(), abs=1e-6)
     assert record["spread"] == pytest.approx(x.std(0).mean() * math.sqrt(5), abs=1e-6)
     assert record["alignment"] == pytest.approx(np.mean(np.sum((x - y) ** 2, 1)), abs=1e-6)
@@ -68,8 +68,8 @@ def test_observe_of_odd_projections() -> None:
     assert "alignment" not in observe([gaussian(4, 3)], ids)
     assert observe([gaussian(4, 3, 2)] * 2, ids) == {}
     assert observe([torch.full((4, 3), float("nan"))] * 2, ids) == {}
-    assert observe([gaussian(4, 3)] * 2, torch.zeros(4))["far_score"] is None
-    assert observe([gaussian(2000, 3)] * 2, torch.arange(2000))["near_score"] == pytest.approx(1)
+    assert observe([gaussian(4, 3)] * 2, torch.zeros(4))["far_mean"] is None
+    assert observe([gaussian(2000, 3)] * 2, torch.arange(2000))["near_mean"] == pytest.approx(1)
 
 
 def history(steps: range, **values: float) -> list[dict]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_run import TinyMethod, TinySource, tiny_trainer
+from tiny_run import TinyMethod, TinySampler, TinySource, tiny_trainer
 
 from nearfar.errors import ConfigError
-from nearfar.training import Interrupted, load_checkpoint
+from nearfar.training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from nearfar.training.metrics import read_metrics
 
 PROGRAM = Path(__file__).with_name("tiny_run.py")
@@ -159,7 +159,7 @@ def test_a_signal_finishes_the_step_and_writes_the_checkpoint(tmp_path: Path, nu
     plain = method.contrast
 
     def contrast(projections: list, batch: Any) -> Any:
-        if batch.step == 9:
+        if len(method.calls) == 9:
             signal.raise_signal(number)
         return plain(projections, batch)
 
@@ -204,3 +204,23 @@ def test_no_pickle_on_disk(tmp_path: Path) -> None:
         assert path.suffix in {".json", ".safetensors"}
         if path.suffix == ".json":
             json.loads(path.read_text())
+
+
+def test_resume_refuses_other_views_and_another_sampler(tmp_path: Path) -> None:
+    class Views:
+        def __init__(self, noise: float) -> None:
+            self.noise = noise
+
+        def config(self) -> dict[str, float]:
+            return {"noise": self.noise}
+
+        def __call__(self, rows: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
+            return [rows + self.noise * torch.randn(rows.shape, generator=generator) for _ in range(2)]
+
+    def trainer(noise: float, count: int) -> Trainer:
+        settings = TrainingSettings(steps=3, batch_size=12)
+        return Trainer(TinyMethod(), TinySource(), Views(noise), TinySampler(count), settings, tmp_path, progress=False)
+
+    trainer(0.1, 60).run()
+    with pytest.raises(ConfigError, match=r"sampler\.count was 60, now 48; views\.noise was 0\.1, now 0\.2"):
+        trainer(0.2, 48).run(resume=True)

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nearfar.training import Batch, Trainer, TrainingSettings
+from nearfar.data.batch import Batch
+from nearfar.training import Trainer, TrainingSettings
 
 
 @dataclass
@@ -79,6 +80,9 @@ class TinySampler:
     def __init__(self, count: int = 60, batch_size: int = 12) -> None:
         self.count, self.batch_size = count, batch_size
         self.steps_per_epoch = count // batch_size
+
+    def state(self) -> dict[str, Any]:
+        return {"count": self.count}
 
     def batch(self, step: int) -> np.ndarray:
         epoch, place = divmod(step, self.steps_per_epoch)

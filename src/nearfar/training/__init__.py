@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from nearfar.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from nearfar.training.loop import Diverged, Trainer, TrainResult
-from nearfar.training.protocols import Batch, Contrast, Method, Projection
+from nearfar.training.protocols import Contrast, Method, Projection
 from nearfar.training.settings import TrainingSettings
 from nearfar.training.stopping import Interrupted
 
 __all__ = [
-    "Batch",
     "Checkpoint",
     "CheckpointError",
     "Contrast",

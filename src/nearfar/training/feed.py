@@ -9,11 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from nearfar.errors import ConfigError
-from nearfar.training.protocols import Batch, Sampler, Source, Views
+from nearfar.data.batch import Batch
+from nearfar.training.protocols import Sampler, Source, Views
 from nearfar.training.rng import step_generator
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The batch of one step, on the CPU."""
+
+    step: int
+    index: np.ndarray
+    """(B,) positions in the source."""
+    batch: Batch
 
 
 @dataclass(frozen=True)
@@ -25,36 +34,29 @@ class Feed:
     sampler: Sampler
     seed: int
 
-    def prepare(self, step: int) -> tuple[Batch, list[Tensor]]:
-        """The batch of one step and its views, on the CPU."""
+    def prepare(self, step: int) -> Prepared:
+        """Rows, views, ids and labels of one step."""
         index = np.asarray(self.sampler.batch(step))
         views = self.views(self.source.rows(index), step_generator(self.seed, step))
-        for view in views:
-            if len(view) != len(index):
-                raise ConfigError(f"the views gave {len(view)} rows for {len(index)} items at step {step}")
         labels = self.source.labels
-        return (
-            Batch(
-                step=step,
-                index=index,
-                ids=torch.as_tensor(self.source.ids[index]),
-                labels=None if labels is None else torch.as_tensor(labels[index]),
-            ),
+        batch = Batch(
             views,
+            ids=torch.as_tensor(self.source.ids[index]),
+            labels=None if labels is None else torch.as_tensor(labels[index]),
         )
+        return Prepared(step, index, batch)
 
-    def steps(self, start: int, stop: int) -> Generator[tuple[Batch, list[Tensor], float], None, None]:
-        """Batches ``start`` to ``stop - 1`` in order, each with the seconds that were spent waiting for it."""
+    def steps(self, start: int, stop: int) -> Generator[tuple[Prepared, float], None, None]:
+        """Steps ``start`` to ``stop - 1`` in order, each with the seconds that were spent waiting for it."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="nearfar-views")
         try:
             ahead = executor.submit(self.prepare, start) if start < stop else None
-            for step in range(start, stop):
-                assert ahead is not None
+            while ahead is not None:
                 began = time.perf_counter()
-                batch, views = ahead.result()
+                prepared = ahead.result()
                 waited = time.perf_counter() - began
-                if step + 1 < stop:
-                    ahead = executor.submit(self.prepare, step + 1)
-                yield batch, views, waited
+                following = prepared.step + 1
+                ahead = executor.submit(self.prepare, following) if following < stop else None
+                yield prepared, waited
         finally:
             executor.shutdown(wait=False, cancel_futures=True)

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.training import state as states
 from nearfar.training.cache import cached_gradients, plain_gradients
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
-from nearfar.training.feed import Feed
+from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts
 from nearfar.training.optimisers import optimiser, parameter_groups
-from nearfar.training.protocols import Batch, Contrast, Method, Projection, Sampler, Source, Views
+from nearfar.training.protocols import Contrast, Method, Projection, Sampler, Source, Views
 from nearfar.training.rng import preserved, seed_all
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
@@ -89,8 +90,8 @@ class Trainer:
         source: the rows; ``views``: makes random views of some of them; ``sampler``: which rows a step sees.
         settings: see `TrainingSettings`.
         out: gets ``metrics.jsonl``, ``checkpoints/`` and, on request, ``tensorboard/``.
-        identity: whatever else decides the result, as JSON (configuration of method, views and sampler). A run can only
-            be resumed with an equal one.
+        identity: whatever else decides the result, as JSON (the configuration of the method, say). A run can only be
+            resumed with an equal one; ``sampler.state()`` and ``views.config()`` are added to it.
         progress: show a progress bar; None shows it on a terminal only.
 
     The state after step s is a function of the method given, the data, the settings and ``identity``: resuming after a
@@ -118,8 +119,8 @@ class Trainer:
         self.method = cast(Method, method)
         self.source = source
         self.feed = Feed(source, views, sampler, settings.seed)
-        self.steps_per_epoch = sampler.steps_per_epoch
-        self.total_steps = settings.total_steps(self.steps_per_epoch)
+        self.sampler = sampler
+        self.total_steps = settings.total_steps(sampler.steps_per_epoch)
         self.warmup = round(settings.warmup * self.total_steps)
         self.progress = progress
         self.optimiser = optimiser(
@@ -128,7 +129,15 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         # Through JSON, so that what is compared on resume has the same types as what a checkpoint gives back.
         self.identity: dict[str, Any] = json.loads(
-            json.dumps({"settings": settings.identity(), "total_steps": self.total_steps, **(identity or {})})
+            json.dumps(
+                {
+                    "settings": settings.identity(),
+                    "total_steps": self.total_steps,
+                    "sampler": sampler.state(),
+                    "views": views.config() if hasattr(views, "config") else None,
+                    **(identity or {}),
+                }
+            )
         )
         self._seconds_before = 0.0
         self._history: list[dict[str, Any]] = []
@@ -176,13 +185,14 @@ class Trainer:
         loss = self._history[-1].get("loss") if self._history else None
         batches = self.feed.steps(start, total)
         with closing(batches), self._bar(start) as bar:
-            for batch, views, waited in batches:
-                step = self._step(batch.to(self.device), [view.to(self.device, non_blocking=True) for view in views])
-                done, loss = batch.step + 1, step.loss
-                whole.add(len(batch.index), waited)
-                window.add(len(batch.index), waited)
+            for prepared, waited in batches:
+                batch = prepared.batch.to(self.device, non_blocking=True)
+                step = self._step(prepared, batch)
+                done, loss = prepared.step + 1, step.loss
+                whole.add(len(batch), waited)
+                window.add(len(batch), waited)
                 bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{whole.rates()[1]:.0%}", refresh=False)
-                bar.update(settings.batch_size)
+                bar.update(len(batch))
                 if done == 1 or done % settings.log_every == 0 or done == total:
                     self._log(done, step, batch, window, metrics, board)
                     window = _Window()
@@ -207,33 +217,33 @@ class Trainer:
             verdicts={kind: text for record in self._history for kind, text in record.get("verdicts", {}).items()},
         )
 
-    def _step(self, batch: Batch, views: list[Tensor]) -> _Step:
-        """One update of the weights."""
+    def _step(self, prepared: Prepared, batch: Batch) -> _Step:
+        """One update of the weights; ``batch`` is that of ``prepared`` on the device."""
         settings = self.settings
         contrasts: list[Contrast] = []
 
         def loss_of(projections: list[Projection]) -> Tensor:
             contrast = self.method.contrast(projections, batch)
             contrasts.append(contrast)
-            self._check_finite("loss", contrast.loss.item(), batch)
+            self._check_finite("loss", contrast.loss.item(), prepared)
             return self.scaler.scale(contrast.loss)
 
-        lr = learning_rate(batch.step, self.total_steps, settings.lr, self.warmup, settings.schedule)
+        lr = learning_rate(prepared.step, self.total_steps, settings.lr, self.warmup, settings.schedule)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.zero_grad(set_to_none=True)
-        if settings.micro_batch is not None and settings.micro_batch < len(batch.index):
-            projections = cached_gradients(self.module, self._project, views, loss_of, settings.micro_batch)
+        if settings.micro_batch is not None and settings.micro_batch < len(batch):
+            projections = cached_gradients(self.module, self._project, batch.views, loss_of, settings.micro_batch)
         else:
-            projections = plain_gradients(self._project, views, loss_of)
+            projections = plain_gradients(self._project, batch.views, loss_of)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit).item()
         if not self.scaler.is_enabled():  # the scaler expects an overflow now and then, and skips that update
-            self._check_finite("gradient norm", grad_norm, batch)
+            self._check_finite("gradient norm", grad_norm, prepared)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.method.after_step(batch.step, self.total_steps)
+        self.method.after_step(prepared.step, self.total_steps)
         return _Step(contrasts[0], contrasts[0].loss.item(), projections, grad_norm, lr)
 
     def _project(self, rows: Tensor) -> Projection:
@@ -245,24 +255,24 @@ class Trainer:
             return {name: _widened(value) for name, value in projection.items()}
         return _widened(projection)
 
-    def _check_finite(self, what: str, value: float, batch: Batch) -> None:
+    def _check_finite(self, what: str, value: float, prepared: Prepared) -> None:
         if math.isfinite(value):
             return
         path = self.out / "diverged.json"
         record = {
-            "step": batch.step + 1,
+            "step": prepared.step + 1,
             "what": what,
             "value": str(value),
-            "index": batch.index.tolist(),
-            "ids": batch.ids.tolist(),
+            "index": prepared.index.tolist(),
+            "ids": prepared.batch.ids.tolist(),
         }
         write_whole(path, json.dumps(record).encode())
         paths = checkpoint_paths(self.checkpoints)
         raise Diverged(
-            f"the {what} of step {batch.step + 1} is {value}; its rows are listed in {path}. The newest "
+            f"the {what} of step {prepared.step + 1} is {value}; its rows are listed in {path}. The newest "
             f"checkpoint is {paths[-1].name if paths else 'none'}. Lower the learning rate, set clip_norm, raise the "
             "temperature, or look for rows that are not finite",
-            batch.step + 1,
+            prepared.step + 1,
         )
 
     def _log(
@@ -279,7 +289,7 @@ class Trainer:
         histograms = done % (self.settings.log_every * self.settings.histogram_every) == 0 or done == self.total_steps
         record: dict[str, Any] = {
             "step": done,
-            "epoch": done / self.steps_per_epoch,
+            "epoch": done / self.sampler.steps_per_epoch,
             "loss": step.loss,
             "terms": {name: _number(value) for name, value in contrast.terms.items()},
             "lr": step.lr,
@@ -288,11 +298,12 @@ class Trainer:
             "wait_share": wait_share,
             "seconds": self._seconds(),
         }
+        record |= observe(step.projections, batch.ids, histograms)
+        # what the objective itself says of its scores stands above the plain cosines
         for name in ("chance", "near_mean", "far_mean"):
             value = getattr(contrast, name, None)
             if value is not None:
                 record[name] = _number(value)
-        record |= observe(step.projections, batch.ids.to(self.device), histograms)
         self._history.append(record)
         said = {kind for earlier in self._history for kind in earlier.get("verdicts", {})}
         new = {kind: text for kind, text in verdicts(self._history).items() if kind not in said}
@@ -319,7 +330,7 @@ class Trainer:
         return self._seconds_before + time.perf_counter() - self.began
 
     def _bar(self, start: int) -> tqdm[Any]:
-        size = self.settings.batch_size
+        size = self.sampler.batch_size
         disable = None if self.progress is None else not self.progress
         total = self.total_steps * size
         return tqdm(total=total, initial=start * size, unit=" items", unit_scale=True, disable=disable, desc="training")

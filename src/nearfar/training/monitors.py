@@ -71,7 +71,7 @@ def score_histogram(scores: Tensor) -> list[int]:
 def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = False) -> dict[str, Any]:
     """All measures of one batch, from (at most) its first 512 rows; empty when the projections are not (B, D).
 
-    ``near_score`` and ``far_score`` are mean cosines between the first view and the second, of rows of the same item
+    ``near_mean`` and ``far_mean`` are mean cosines between the first view and the second, of rows of the same item
     and of different items; with one view there is neither these nor ``alignment``.
     """
     views = [_watched(projection) for projection in projections[:2]]
@@ -93,11 +93,11 @@ def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = F
         same = ids[: len(first), None] == ids[None, : len(first)]
         near, far = scores.diagonal(), scores[~same]
         record["alignment"] = alignment(first, second)
-        record["near_score"] = near.mean().item()
-        record["far_score"] = far.mean().item() if len(far) else None
+        record["near_mean"] = near.mean().item()
+        record["far_mean"] = far.mean().item() if len(far) else None
         if histograms:
-            record["near_histogram"] = score_histogram(near)
-            record["far_histogram"] = score_histogram(far)
+            record["near_hist"] = score_histogram(near)
+            record["far_hist"] = score_histogram(far)
     return record
 
 

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nearfar.data.batch import Batch
+
 Projection = Tensor | dict[str, Tensor]
 """What a method makes of one view: a tensor (B, D), or several by name, of which ``projection`` is watched."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What is known about the rows of one step besides the rows themselves."""
-
-    step: int
-    index: np.ndarray
-    """(B,) positions in the source."""
-    ids: Tensor
-    """(B,) int64: which item a row is."""
-    labels: Tensor | None
-    """(B,) int64, -1 = unknown; None when the source has no labels."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on ``device``."""
-        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
-        return Batch(self.step, self.index, self.ids.to(device, non_blocking=True), labels)
 
 
 class Contrast(Protocol):
@@ -80,8 +63,17 @@ class Sampler(Protocol):
     """Which rows a step sees, as a function of the step alone."""
 
     @property
+    def batch_size(self) -> int:
+        """Rows of a full batch."""
+        ...
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the data."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What decides the batches, as JSON."""
         ...
 
     def batch(self, step: int) -> np.ndarray:
@@ -90,7 +82,7 @@ class Sampler(Protocol):
 
 
 class Views(Protocol):
-    """Random views of some rows that draw from ``generator`` only."""
+    """Random views of some rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one."""
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         """One tensor per view."""
