@@ -53,7 +53,9 @@ frame.onload = () => setTimeout(() => {
   found.card = [card.hidden];
   point(map, x * scale, y * scale);
   found.card.push(card.hidden, card.textContent,
-    view.getComputedStyle(card.querySelector("i")).backgroundImage.slice(0, 15));
+    view.getComputedStyle(card.querySelector("i")).backgroundImage.slice(0, 15),
+    card.querySelector("i").style.backgroundPosition);
+  found.names = JSON.parse(page.getElementById("map-data").textContent).names;
   const item = page.querySelector(".legend li");
   item.dispatchEvent(new view.PointerEvent("pointerenter"));
   found.lit = all(".plane path.lit").map((part) => part.dataset.k);
@@ -107,7 +109,7 @@ def found(folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_console_is_silent_and_would_tell_of_errors(folder: Path) -> None:
     assert "CONSOLE" not in chromium(folder, "report.html", "--dump-dom").stderr
-    # The policy of the page forbids other scripts: the browser says so, which shows that this test would hear of errors.
+    # The policy of the page forbids other scripts and the browser says so: this test would hear of errors.
     page = (folder / "report.html").read_text("utf-8").replace("</main>", "<script>1</script></main>")
     (folder / "bad.html").write_text(page, encoding="utf-8")
     assert "CONSOLE" in chromium(folder, "bad.html", "--dump-dom").stderr
@@ -132,12 +134,16 @@ def test_every_section_and_picture_has_a_size(found: dict[str, Any]) -> None:
 def test_pointing_tells_values(found: dict[str, Any]) -> None:
     before, after = found["readout"]
     assert before == "2" and re.fullmatch(r"step 1\d0: loss [\d.]+, chance 4", after)
-    hidden, shown, text, image = found["card"]
-    assert (
-        hidden
-        and not shown
-        and re.fullmatch(r"(shirt|bag|boot) · photo \d+", text)
-        and image.startswith('url("data:image')
+    hidden, shown, text, image, position = found["card"]
+    assert hidden and not shown and image == 'url("data:image'
+    # The sheet holds the 60 thumbnails of the sample, 8 in a row; the name says which item stands in which cell.
+    name = re.fullmatch(r"(?:shirt|bag|boot) · (photo \d+)", text)
+    assert name
+    cell = found["names"].index(name[1])
+    across, down = (float(part.rstrip("%")) for part in position.split())
+    assert (across, down) == (
+        pytest.approx(100 * (cell % 8) / 7, abs=0.1),
+        pytest.approx(100 * (cell // 8) / 7, abs=0.1),
     )
     assert set(found["lit"]) == {"0"}
 

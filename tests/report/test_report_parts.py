@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 from nearfar.report import Neighbours, map, pictures, plots
 from nearfar.report.curves import series, snapshots
+from nearfar.report.style import DARK, LIGHT
 
 
 def opened(uri: str) -> np.ndarray:
@@ -150,3 +151,39 @@ def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
     slack = 1e-9 * (high - low)
     assert low - slack <= marks[0] and marks[-1] <= high + slack
     np.testing.assert_allclose(np.diff(marks), marks[1] - marks[0], rtol=1e-4)
+
+
+# Machado, Oliveira and Fernandes 2009, full severity, on linear RGB.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def linear(colours: tuple[str, ...]) -> np.ndarray:
+    c = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    xyz = rgb @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    f = np.asarray([np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (xyz / [0.9505, 1, 1.089]).ravel()])
+    x, y, z = f.reshape(-1, 3).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize(
+    ("colours", "paper", "least"), [(LIGHT, "#fdfdfb", 2.2), (DARK, "#14171b", 3.1)], ids=["light", "dark"]
+)
+def test_class_colours_stay_apart_for_every_sight(
+    sight: str, colours: tuple[str, ...], paper: str, least: float
+) -> None:
+    seen = lab(np.clip(linear(colours) @ np.asarray(SIGHT[sight]).T, 0, 1))
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=2)[np.triu_indices(len(colours), 1)]
+    assert len(colours) == map.COLOURS and apart.min() > 20
+    light = np.array([0.2126, 0.7152, 0.0722])
+    ink, page = linear(colours) @ light + 0.05, float((linear((paper,)) @ light)[0]) + 0.05
+    assert (np.maximum(ink, page) / np.minimum(ink, page)).min() > least

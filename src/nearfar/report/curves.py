@@ -135,8 +135,8 @@ def scores(history: Sequence[Mapping[str, Any]]) -> str:
     top = 1.05 * max(float((counts / counts.sum()).max()) for _, near, far in shots for counts in (near, far))
     panels = "".join(histogram(f"Step {num(step)}", near, far, top) for step, near, far in shots)
     legend = (
-        '<p class="keys"><span class="key near"></span>near pairs (solid edge) '
-        '<span class="key far"></span>far pairs (dashed edge)</p>'
+        '<ul class="keys"><li><span class="key near"></span>near pairs (solid edge)</li>'
+        '<li><span class="key far"></span>far pairs (dashed edge)</li></ul>'
     )
     lead = (
         "Cosine scores of pairs that should be near and of pairs that should be far, as shares of pairs. "

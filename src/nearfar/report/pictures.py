@@ -110,8 +110,8 @@ def neighbours(data: ReportData) -> str:
     if counted:
         lead += f" Here {counted[0]} of {plural(counted[1], 'neighbour')} have the query’s label."
         legend = (
-            '<p class="keys"><span class="edge agree"></span>solid green edge: same label as the query '
-            '<span class="edge differ"></span>dashed red edge, with its class written below: another label</p>'
+            '<ul class="keys"><li><span class="edge agree"></span>solid green edge: same label as the query</li>'
+            '<li><span class="edge differ"></span>dashed red edge, with its class below: another label</li></ul>'
         )
     if len(grid.queries) > _MOST_QUERIES:
         lead += f" The first {_MOST_QUERIES} of {len(grid.queries):,} queries are shown."

@@ -107,7 +107,7 @@ def chart(title: str, lines: Sequence[Line], floor: float | None = None, note: s
     def down(y: np.ndarray | float) -> np.ndarray:
         return HEIGHT - BOTTOM - (np.asarray(y, float) - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
 
-    steps = [tick for tick in ticks(x0, x1, 3) if tick == int(tick)]
+    steps = [tick for tick in ticks(x0, x1, 3) if tick == int(tick) and xs.min() <= tick <= xs.max()]
     x_ticks = [(float(across(tick)), num(tick)) for tick in steps]
     y_ticks = [(float(down(tick)), num(tick)) for tick in ticks(y0, y1, 4)]
     parts = [_frame(x_ticks, y_ticks)]
