@@ -82,7 +82,7 @@ class Sampler(Protocol):
 
 
 class Views(Protocol):
-    """Random views of some rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one."""
+    """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one."""
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         """One tensor per view."""
