@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,6 +19,15 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.modalities.images import transforms, views
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose
 from nearfar.modalities.images.views import ImageViews, crop_boxes
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors here are small: a second thread costs more than it brings."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def noise(b: int, c: int, h: int, w: int, seed: int = 0) -> Tensor:

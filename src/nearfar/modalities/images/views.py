@@ -230,7 +230,7 @@ class ImageViews:
     def _normalise(self, pixels: Tensor, out: Tensor) -> None:
         """``(x - mean) / std`` of pixels (B, C, P) into `out` (B, C, size, size)."""
         mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.mean, self.std))
-        torch.addcmul(-mean / std, pixels, 1 / std, out=out.flatten(2))
+        torch.mul(pixels, 1 / std, out=out.view_as(pixels)).sub_(mean / std)
 
 
 def crop_boxes(
