@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -50,8 +51,8 @@ def read_pixels(
 ) -> Pixels:
     """Decode the files of a listing, or take them from the cache if neither files nor settings have changed.
 
-    Files count as unchanged when their names, sizes and times of change are. `size` None means the median of the
-    shorter sides, at most `LARGEST_SIZE`; `channels` None means 1 if every image is grey, else 3.
+    Files count as unchanged when their names, sizes, times of change and readability are. `size` None means the
+    median of the shorter sides, at most `LARGEST_SIZE`; `channels` None means 1 if every image is grey, else 3.
 
     Raises:
         DataError: no file can be read, or more than `MEMORY_LIMIT` bytes of pixels without a cache folder.
@@ -59,12 +60,11 @@ def read_pixels(
     if cache is None:
         return _decode(listing, size, channels, None, progress)
     entry = cache / _key(listing, size, channels)
-    try:
-        return _load(entry)
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError):  # a damaged entry is made again
-        shutil.rmtree(entry, ignore_errors=True)
+    if entry.exists():
+        try:
+            return _load(entry)
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):  # a damaged entry is made again
+            shutil.rmtree(entry, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".partial", dir=cache))
     try:
@@ -180,7 +180,7 @@ def _key(listing: Listing, size: int | None, channels: int | None) -> str:
     for file in listing.files:
         try:
             status = os.stat(file)
-            state = [status.st_size, status.st_mtime_ns]
+            state = [status.st_size, status.st_mtime_ns, os.access(file, os.R_OK)]
         except OSError:
             state = []
         name = os.path.relpath(os.path.abspath(file), common)  # so that a moved folder keeps its entry
@@ -196,8 +196,6 @@ def _save(pixels: Pixels, folder: Path) -> None:
 
 
 def _load(entry: Path) -> Pixels:
-    if not entry.is_dir():
-        raise FileNotFoundError(entry)
     array = np.load(entry / "pixels.npy", mmap_mode="r", allow_pickle=False)
     with np.load(entry / "rows.npz", allow_pickle=False) as rows:
         kept, files, digests = rows["kept"], rows["files"], rows["digests"]

@@ -33,7 +33,7 @@ def read(
     policy: Policy = "skip",
     duplicates: Duplicates = "same-id",
     part: Part = "train",
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
 ) -> ArraySource:
     """Read images to uint8 rows (C, S, S).
@@ -73,7 +73,7 @@ def read(
         (torch.Size([2, 1, 28, 28]), 'T-shirt/top')
     """
     _check(size, channels, policy=(policy, Policy), duplicates=(duplicates, Duplicates), part=(part, Part))
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         there, parts = path.exists(), find_parts(path)
     except OSError as error:
@@ -103,7 +103,8 @@ def read(
             f"{printable(path)}: cannot read images from this. Give a folder, a table ({', '.join(TABLE_EXTENSIONS)}), "
             f"an archive (.npz) or an image ({' '.join(EXTENSIONS)})"
         )
-    return _read_files(listing, size, channels, policy, duplicates, cache, progress, details)
+    folder = None if cache is None else Path(cache).expanduser()
+    return _read_files(listing, size, channels, policy, duplicates, folder, progress, details)
 
 
 def read_pair(
@@ -130,7 +131,7 @@ def read_pair(
         >>> len(train), len(test)
         (10000, 5000)
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     train = read(path, size=size, channels=channels, part="train", **settings)
     split = has_test_part(path) if path.suffix.lower() == ".npz" and path.is_file() else find_parts(path) is not None
     if not split:
