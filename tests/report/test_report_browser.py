@@ -48,14 +48,16 @@ frame.onload = () => setTimeout(() => {
   const before = now.textContent;
   point(chart, box(chart)[0] / 2, 40);
   found.readout = [before, now.textContent];
-  const map = page.querySelector(".plane svg"), card = page.querySelector(".card"), path = map.querySelector("path");
+  const map = page.querySelector(".plane svg"), card = page.querySelector(".card");
+  const paths = [...map.querySelectorAll("path")], path = paths[5];
   const [, x, y] = path.getAttribute("d").match(/M(\\d+) (\\d+)/).map(Number), scale = box(map)[0] / 1000;
   found.card = [card.hidden];
   point(map, x * scale, y * scale);
   found.card.push(card.hidden, card.textContent,
     view.getComputedStyle(card.querySelector("i")).backgroundImage.slice(0, 15),
     card.querySelector("i").style.backgroundPosition);
-  found.names = JSON.parse(page.getElementById("map-data").textContent).names;
+  found.facts = JSON.parse(page.getElementById("map-data").textContent);
+  found.before = paths.slice(0, 5).map((part) => part.getAttribute("d").split("M").length - 1).reduce((a, b) => a + b);
   const item = page.querySelector(".legend li");
   item.dispatchEvent(new view.PointerEvent("pointerenter"));
   found.lit = all(".plane path.lit").map((part) => part.dataset.k);
@@ -136,10 +138,11 @@ def test_pointing_tells_values(found: dict[str, Any]) -> None:
     assert before == "2" and re.fullmatch(r"step 1\d0: loss [\d.]+, chance 4", after)
     hidden, shown, text, image, position = found["card"]
     assert hidden and not shown and image == 'url("data:image'
-    # The sheet holds the 60 thumbnails of the sample, 8 in a row; the name says which item stands in which cell.
-    name = re.fullmatch(r"(?:shirt|bag|boot) · (photo \d+)", text)
-    assert name
-    cell = found["names"].index(name[1])
+    # The point is the first of the sixth path: `order` says which row of the sample it is, and the sheet, 8 in a row,
+    # holds the thumbnails in the order of the sample.
+    cell = found["facts"]["order"][found["before"]]
+    assert cell != found["before"]
+    assert text == f"boot · {found['facts']['names'][cell]}"
     across, down = (float(part.rstrip("%")) for part in position.split())
     assert (across, down) == (
         pytest.approx(100 * (cell % 8) / 7, abs=0.1),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Ten class colours, grown from those of Petroff 2021 ("Accessible color sequences for data visualization") by a search for
-# the largest smallest distance: any two differ by more than 20 CIELAB units, for normal sight and for simulated
+# Ten class colours, grown from those of Petroff 2021 ("Accessible color sequences for data visualization") by a search
+# for the largest smallest distance: any two differ by more than 20 CIELAB units, for normal sight and for simulated
 # protanopia, deuteranopia and tritanopia, and each keeps a contrast of at least 2.2 (3.1 in the dark) with the page.
 LIGHT = ("#3eb1ff", "#eb9700", "#720000", "#93aea7", "#73129c", "#9b6154", "#cd2900", "#bea866", "#5d5e7b", "#526bf6")
 DARK = ("#64baff", "#f19b06", "#b2423b", "#a7d0d8", "#9445af", "#c28c85", "#d73204", "#d4c582", "#68657f", "#516cf8")
@@ -24,7 +24,8 @@ STYLE = (
     ":root{color-scheme:light dark;--paper:#fdfdfb;--ink:#1b1f24;--soft:#5c6570;--rule:#e1e3df;--wash:#f3f4f0;"
     "--near:#1f69ad;--far:#c2560c;--good:#23804a;--bad:#c22f25;--none:#b5bab8;"
     + _colours(LIGHT)
-    + "}@media screen and (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#e9e7e2;--soft:#9ba5af;--rule:#2c3238;"
+    + "}@media screen and (prefers-color-scheme:dark){:root{"
+    "--paper:#14171b;--ink:#e9e7e2;--soft:#9ba5af;--rule:#2c3238;"
     "--wash:#1c2025;"
     "--near:#6fb3f2;--far:#f39a5b;--good:#5cc585;--bad:#f2776b;--none:#565d64;"
     + _colours(DARK)
