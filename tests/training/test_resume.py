@@ -70,7 +70,7 @@ def crashing(after: int) -> TinyMethod:
 @pytest.mark.parametrize("change", [{}, {"optimiser": "lars", "lr": 0.3}, {"optimiser": "sgd"}, {"micro_batch": 5}])
 def test_crash_and_resume_gives_the_same_bits(tmp_path: Path, change: dict) -> None:
     tiny_trainer(tmp_path / "whole", **change).run()
-    for after in (1, 6, 21):
+    for after in (1, 8, 23):  # the last two leave lines in metrics.jsonl that no checkpoint has seen
         with pytest.raises(Crash):
             tiny_trainer(tmp_path / "parts", crashing(after), **change).run(resume=True)
     tiny_trainer(tmp_path / "parts", TinyMethod(seed=99), **change).run(resume=True)
