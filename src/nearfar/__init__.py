@@ -1,1 +1,55 @@
-"""nearfar: representations learned by contrast, pulling what is near together and pushing what is far apart."""
+"""nearfar: representations learned by contrast, pulling what is near together and pushing what is far apart.
+
+    import nearfar as nf
+
+    loss = nf.objectives.NTXent(temperature=0.1)          # in any PyTorch loop
+    run = nf.fit("photos/", method="simclr", epochs=20)   # or the whole job
+    vectors = run.embed("photos/")
+    nf.evaluate(run, "photos/")
+
+Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from . import contrast, data, evaluation, methods, modalities, models, objectives, report, training
+    from .assess import evaluate
+    from .run import Run, fit, resume
+
+_ROOMS = ("contrast", "data", "evaluation", "methods", "modalities", "models", "objectives", "report", "training")
+_NAMES = {"fit": "run", "resume": "run", "Run": "run", "evaluate": "assess"}
+
+__all__ = [
+    "Run",
+    "__version__",
+    "contrast",
+    "data",
+    "evaluate",
+    "evaluation",
+    "fit",
+    "methods",
+    "modalities",
+    "models",
+    "objectives",
+    "report",
+    "resume",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _NAMES:
+        return getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    raise AttributeError(f"module 'nearfar' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

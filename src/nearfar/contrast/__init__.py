@@ -1,9 +1,10 @@
-"""The heart: similarities, relations, reductions and strategies, from which every objective is composed. Needs only torch."""
+"""The heart: similarities, relations, reductions and strategies, from which every objective is composed. Needs only
+torch."""
 
 from .blocks import Strategy
 from .objective import Composition, Inspection, Objective, entry
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
-from .relation import Counts, KeyRelation, PairRelation, Pairs, Relation, Weights, WeightRelation, paired, same_key
+from .relation import Counts, KeyRelation, PairRelation, Pairs, Relation, WeightRelation, Weights, paired, same_key
 from .scores import Scores
 from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current

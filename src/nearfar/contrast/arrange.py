@@ -68,7 +68,9 @@ def arrange(
         raise ValueError(f"{name} compares two views, got {len(rows)}; pass all rows in one tensor with ids instead")
     if keys is None:
         if len(rows) == 1:
-            raise ValueError(f"{name}: one tensor alone does not say who is near; pass a second view, ids=, labels= or relation=")
+            raise ValueError(
+                f"{name}: one tensor alone does not say who is near; pass a second view, ids=, labels= or relation="
+            )
         keys = torch.arange(n, device=rows[0].device)
     z, keys = (rows[0], keys) if len(rows) == 1 else (torch.cat(rows), keys.repeat(len(rows)))
     if extra is None:

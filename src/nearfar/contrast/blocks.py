@@ -1,7 +1,7 @@
 """How scores are visited: the choice of a strategy, and `dense`, the reference that builds the whole matrix.
 
-`dense` builds the R x C scores and lets autograd work: the reference, and the choice for small batches. `tiled`, in the file of
-that name, gives the same values and gradients from tiles that fit the cache.
+`dense` builds the R x C scores and lets autograd work: the reference, and the choice for small batches. `tiled`, in the
+file of that name, gives the same values and gradients from tiles that fit the cache.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from .reductions import Reduction
 from .relation import Relation
 from .similarity import Similarity
 
+
 @dataclass(frozen=True)
 class Strategy:
-    """How scores are visited: `kind` "auto", "dense" or "tiled", the side of a tile, and the memory that dense may take.
+    """How scores are visited: which kind of strategy, the side of a tile, and the memory that dense may take.
 
     Args:
         kind: "auto" takes dense while its matrices (about four of them) stay below `budget` bytes.
@@ -64,7 +65,7 @@ class Link(torch.autograd.Function):
     """The link of a similarity as an autograd node."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, products: Tensor, similarity: Similarity) -> Tensor:  # type: ignore[override]
+    def forward(ctx: FunctionCtx, products: Tensor, similarity: Similarity) -> Tensor:
         """Scores from products."""
         scores = similarity.link_(products.clone())
         ctx.save_for_backward(scores)
@@ -73,7 +74,7 @@ class Link(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         """Through the slope of the link."""
         (scores,) = ctx.saved_tensors
         return upstream * ctx.similarity.link_slope(scores), None

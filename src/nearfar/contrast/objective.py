@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +24,12 @@ Cls = TypeVar("Cls", bound=type)
 
 def entry(cls: Cls) -> Cls:
     """Make a class an entry of the catalogue: its annotated attributes become keyword arguments of the constructor."""
-    made = dataclass(eq=False, repr=False, kw_only=True)(cls)
+    made: Any = dataclass(eq=False, repr=False, kw_only=True)(cls)
     # A default left on the class would hide a learned temperature, which torch keeps among the sub-modules.
     for f in dataclasses.fields(made):
         if f.name in made.__dict__:
             delattr(made, f.name)
-    return made  # type: ignore[no-any-return]
+    return cast(Cls, made)
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,17 @@ class Inspection:
 class Objective(nn.Module):
     """Base of all objectives.
 
-    Call with two or more views, (N, D) each with matching rows; or with all rows in one tensor (R, D) and `ids`, `labels` or a
-    `relation` that say which rows belong together. The result is a scalar tensor.
+    Call with two or more views, (N, D) each with matching rows; or with all rows in one tensor (R, D) and `ids`,
+    `labels` or a `relation` that say which rows belong together. The result is a scalar tensor.
     """
 
     formula: ClassVar[str] = ""
     source: ClassVar[str] = ""
     equal_to: ClassVar[str] = ""
     supervised: ClassVar[bool] = False
+
+    forward: Callable[..., Tensor]  # the scalar value
+    inspect: Callable[..., Inspection]  # the value with all that explains it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Prepare the module before the generated constructor assigns to it."""
@@ -105,14 +109,6 @@ class Objective(nn.Module):
         """What the objective is made of, for people to read."""
         return {"formula": self.formula, "source": self.source, "equal to": self.equal_to}
 
-    def forward(self, *views: Tensor, **how: Any) -> Tensor:
-        """The scalar value; arguments as in `inspect`."""
-        raise NotImplementedError
-
-    def inspect(self, *views: Tensor, **how: Any) -> Inspection:
-        """The value with all that explains it."""
-        raise NotImplementedError
-
 
 @entry
 class Composition(Objective):
@@ -124,7 +120,9 @@ class Composition(Objective):
         strategy: "auto", "dense", "tiled" or a `Strategy`.
     """
 
-    layout: ClassVar[str] = "joint"  # "joint": all rows against all rows; "cross": rows of view 1 against rows of view 2
+    layout: ClassVar[str] = (
+        "joint"  # "joint": all rows against all rows; "cross": rows of view 1 against rows of view 2
+    )
     needs: ClassVar[str] = "near"  # anchors that count have "near" candidates, "both" near and far, or "any" will do
 
     similarity: Similarity = field(default_factory=Cosine)
@@ -195,7 +193,9 @@ class Composition(Objective):
                 near, far = plain.reduce(Mean("near"), Mean("far"))
                 known, counts = plain.counts.near > 0, plain.counts
                 chance = self._if_all_score(made, self.similarity.unrelated, strategy)
-                equal = None if isinstance(self.similarity, Dot) else 1.0 if isinstance(self.similarity, Cosine) else 0.0
+                equal = (
+                    None if isinstance(self.similarity, Dot) else 1.0 if isinstance(self.similarity, Cosine) else 0.0
+                )
                 collapsed = None if equal is None else self._if_all_score(made, equal, strategy)
         return Inspection(
             total=torch.stack(list(pooled.values())).sum(),
@@ -231,7 +231,8 @@ class Composition(Objective):
             self._terms(Recording(self.similarity, made.anchors, made.candidates, made.relation, temperature, "dense"))
         rows = {
             "joint": "every row is an anchor, all other rows are its candidates",
-            "cross": "rows of view 1 are anchors, rows of view 2 candidates" + (", and the reverse" if self.two_way else ""),
+            "cross": "rows of view 1 are anchors, rows of view 2 candidates"
+            + (", and the reverse" if self.two_way else ""),
         }
         return {
             "formula": self.formula,
@@ -242,10 +243,14 @@ class Composition(Objective):
             "equal to": self.equal_to,
         }
 
-    def _arrange(self, views: Any, ids: Any, labels: Any, relation: Any, negatives: Any, negative_ids: Any) -> Arrangement:
+    def _arrange(
+        self, views: Any, ids: Any, labels: Any, relation: Any, negatives: Any, negative_ids: Any
+    ) -> Arrangement:
         return arrange(type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids)
 
-    def _scores(self, made: Arrangement, strategy: str | Strategy | None, similarity: Similarity | None = None) -> Scores:
+    def _scores(
+        self, made: Arrangement, strategy: str | Strategy | None, similarity: Similarity | None = None
+    ) -> Scores:
         return Scores(
             similarity or self.similarity,
             made.anchors,

@@ -8,8 +8,8 @@ A reduction is a commutative monoid with a derivative, which is all that a strat
     value(state)                the statistic, (n,)
     grad(...)                   d loss / d values of a block, from the final value and the upstream gradient
 
-`of` maps scores before they are reduced: an elementwise function of the scores and of the tensors `given`, each a scalar or one
-number per anchor. Gradients reach the given tensors too, so that one reduction may depend on another.
+`of` maps scores before they are reduced: an elementwise function of the scores and of the tensors `given`, each a
+scalar or one number per anchor. Gradients reach the given tensors too, so that one reduction may depend on another.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class LogSumExp(Reduction):
 
 @dataclass(frozen=True)
 class Max(Reduction):
-    """max_j v_ij over pairs of weight > 0; -inf over nothing. Of equal candidates the first counts, and takes the gradient."""
+    """max_j v_ij over pairs of weight > 0; -inf over nothing. Of equal candidates the first takes the gradient."""
 
     sign: float = 1.0
 

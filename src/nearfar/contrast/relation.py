@@ -1,6 +1,7 @@
 """Relations: who is near, who is far and who does not count, for any block of anchors and candidates.
 
-A relation is computed from small arrays (ids, labels, a list of pairs) for the block at hand; no N x N mask is ever stored.
+A relation is computed from small arrays (ids, labels, a list of pairs) for the block at hand; no N x N mask is ever
+stored.
 Every pair is in one of three states:
 
     near     with a weight w > 0 (1 unless given),
@@ -107,7 +108,7 @@ class Pairs:
 
 
 class Relation:
-    """Base: the shape (R anchors, C candidates), the weights of any block, and how many pairs there are of each kind."""
+    """Base: the shape (R anchors, C candidates), the weights of any block, and the number of pairs of each kind."""
 
     shape: tuple[int, int]
     symmetric: bool = False  # anchors are the candidates and the relation is the same from both sides
@@ -286,7 +287,8 @@ class WeightRelation(Relation):
     Args:
         weight: (anchor rows, candidate rows) -> (near, far), two (r, c) matrices of weights >= 0; both 0 means ignored.
         anchors: (R, ...) whatever the function needs of the anchors.
-        candidates: (C, ...) the same of the candidates; None when the anchors are the candidates (self is then ignored).
+        candidates: (C, ...) the same of the candidates; None when the anchors are the candidates (self is then
+            ignored).
         symmetric: set when weight(a, b) is the transpose of weight(b, a); half of the blocks are then enough.
     """
 

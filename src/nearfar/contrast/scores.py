@@ -21,8 +21,8 @@ RowFunction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
 class Scores:
     """The scores of anchors (R rows) against candidates (C rows), near, far or ignored as the relation says.
 
-    With `two_way` every statistic is asked for from both sides: (R + C,) numbers, the anchors' first. A relation that is
-    symmetric over one set of rows needs no second side.
+    With `two_way` every statistic is asked for from both sides: (R + C,) numbers, the anchors' first. A relation that
+    is symmetric over one set of rows needs no second side.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class Scores:
             values = self._dense(work, ends) if self.dense else self._tiled(work, ends)
             done.update(zip(left, values, strict=True))
         step = len(sides)
-        return [torch.cat([done[k + s] for s in range(step)]) if step > 1 else done[k] for k in range(0, len(jobs), step)]
+        return [
+            torch.cat([done[k + s] for s in range(step)]) if step > 1 else done[k] for k in range(0, len(jobs), step)
+        ]
 
     def near_pairs(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """(anchors, candidates, scores) of the near pairs one by one, or None when there are too many to list."""
@@ -121,13 +123,12 @@ class Scores:
         return type(reduction)(**{**reduction.__dict__, "given": given})
 
     def _shortcut(self, reduction: Reduction, side: str) -> Tensor | None:
-        """Statistics over near pairs that need no tile: few pairs one by one, linear ones through sums of rows per key."""
+        """Statistics over near pairs that need no tile: few pairs one by one, linear ones by sums of rows per key."""
         near = self.relation.near
         if reduction.over != "near":
             return None
         if near is not None and near.weights is None:
-            rows, columns = (near.rows, near.columns) if side == "anchors" else (near.columns, near.rows)
-            n = len(self.u) if side == "anchors" else len(self.v)
+            rows, n = (near.rows, len(self.u)) if side == "anchors" else (near.columns, len(self.v))
             values = pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
             if reduction.of is not None:
                 values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
@@ -141,7 +142,7 @@ class Scores:
         return total / torch.where(count > 0, count, 1) if isinstance(reduction, Mean) else total
 
     def _near_by_key(self, side: str) -> tuple[Tensor, Tensor]:
-        """sum over near candidates of u_i . v_j = u_i . (sum of the v of its key, less its own): O(N K), no pair is visited."""
+        """Sums of near scores as u_i . (sum of the v of its key, less its own): O(N K), no pair is visited."""
         relation = self.relation if side == "anchors" else self.relation.t
         u, v = (self.u, self.v) if side == "anchors" else (self.v, self.u)
         assert relation.keys is not None

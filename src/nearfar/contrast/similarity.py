@@ -1,11 +1,12 @@
 """Similarities: how a row of anchors is scored against a row of candidates.
 
-Every similarity is a *preparation* of the two sides, O(N D) and ordinary autograd code, followed by one matrix product and an
-optional elementwise *link*:
+Every similarity is a *preparation* of the two sides, O(N D) and ordinary autograd code, followed by one matrix product
+and an optional elementwise *link*:
 
     score(i, j) = link(U_i . V_j),        U, V = prepare(anchors, candidates, temperature).
 
-The temperature is folded into the preparation, so it always divides the score and its gradient needs no code of its own.
+The temperature is folded into the preparation, so it always divides the score and its gradient needs no code of its
+own.
 A larger score always means nearer: distances enter with a minus sign.
 """
 
@@ -45,7 +46,9 @@ class Similarity:
 
     def bound(self, anchors: Tensor, candidates: Tensor) -> float:
         """An upper bound on |score| over all pairs of prepared rows."""
-        norms = [rows.detach().square().sum(1).max() if len(rows) else rows.new_zeros(()) for rows in (anchors, candidates)]
+        norms = [
+            rows.detach().square().sum(1).max() if len(rows) else rows.new_zeros(()) for rows in (anchors, candidates)
+        ]
         return float((norms[0] * norms[1]).sqrt())
 
 

@@ -1,7 +1,9 @@
-"""Strategy `tiled`: statistics from tiles that fit the cache, O(R) state, every tile computed again in the backward pass.
+"""Strategy `tiled`: statistics from tiles that fit the cache, O(R) state, every tile computed again in the backward
+pass.
 
-When the anchors are the candidates and the relation is symmetric, only the tiles on and above the diagonal are visited: each
-serves its rows and, transposed, its columns, so half of the products are enough. Memory is O((R + C) K) plus a few tiles.
+When the anchors are the candidates and the relation is symmetric, only the tiles on and above the diagonal are visited:
+each serves its rows and, transposed, its columns, so half of the products are enough. Memory is O((R + C) K) plus a few
+tiles.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ End = tuple[slice, bool]  # whom a tile serves: a range of anchors (False) or, t
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a sweep needs besides tensors. `sides` says of each reduction whether it is per anchor or per candidate."""
+    """All that a sweep needs besides tensors; `sides` says if a reduction is per anchor or per candidate."""
 
     similarity: Similarity
     relation: Relation
@@ -79,7 +81,7 @@ class Sweep(torch.autograd.Function):
     """All reductions in one pass over the tiles; the backward pass makes a second one."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, v: Tensor, plan: Plan, *given: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: FunctionCtx, u: Tensor, v: Tensor, plan: Plan, *given: Tensor) -> tuple[Tensor, ...]:
         """One statistic per reduction, per anchor or per candidate."""
         of_reduction = _deal(plan, given)
         lengths = [len(u) if side == "anchors" else len(v) for side in plan.sides]
@@ -110,15 +112,15 @@ class Sweep(torch.autograd.Function):
         for k in range(len(states)):
             if plan.shares(k):
                 states[k] = [torch.zeros_like(sums[k]), sums[k]]
-        values = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
         ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
         ctx.save_for_backward(u, v, *given, *(t for s in states for t in s))
-        ctx.mark_non_differentiable(*(x for x, r in zip(values, plan.reductions, strict=True) if not r.differentiable))
-        return values
+        ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
+        return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def, override]
+    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         """Gradients of both sides and of the given tensors."""
         plan: Plan = ctx.plan
         u, v, *rest = ctx.saved_tensors

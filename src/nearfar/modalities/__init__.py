@@ -1,1 +1,97 @@
-"""."""
+"""Modalities: each is one folder with reading, views and encoders behind one small protocol.
+
+Nothing else in the house asks what a modality is: it calls `find` or `recognise` and uses what it is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.source import Source
+from ..errors import ConfigError
+from ..training.settings import Settings
+
+NAMES = ("images",)
+
+
+class Views(Protocol):
+    """Makes random views for training, and plain rows for embedding."""
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """Random views, all randomness from the generator."""
+        ...
+
+    def plain(self, rows: Tensor) -> Tensor:
+        """Rows as the encoder takes them, without randomness."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """All settings as JSON."""
+        ...
+
+
+class Modality(Protocol):
+    """What the house asks of a modality. `shape` is that of one raw row, `Source.describe()["shape"]`."""
+
+    name: str
+    Options: type[Settings]
+    baseline: str  # what the raw features are called, such as "raw pixels"
+
+    def recognises(self, path: Path) -> bool:
+        """Whether this looks like data of the modality."""
+        ...
+
+    def read(
+        self, path: Path, options: Any, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+    ) -> Source:
+        """All rows of some data in one piece; `shape` forces the shape that a trained encoder expects."""
+        ...
+
+    def read_pair(
+        self, path: Path, options: Any, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+    ) -> tuple[Source, Source | None]:
+        """The training part and, where the data have one, the test part."""
+        ...
+
+    def views(self, shape: tuple[int, ...], count: int, options: Any) -> Views:
+        """Random views of rows of that shape."""
+        ...
+
+    def encoder(self, name: str | None, shape: tuple[int, ...]) -> tuple[str, nn.Module]:
+        """The full name and the module of an encoder, the default one for None; it has a `width`."""
+        ...
+
+    def raw(self, source: Source) -> np.ndarray:
+        """(N, D) float32: the rows themselves as vectors, the baseline of every evaluation."""
+        ...
+
+    def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | None:
+        """uint8 (B, C, H, W) pictures of some rows for reports, None where there is nothing to see."""
+        ...
+
+
+def find(name: str) -> Modality:
+    """The modality of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"there is no modality {name!r}; there are {', '.join(NAMES)}")
+    made: Modality = importlib.import_module(f"{__name__}.{name}").MODALITY
+    return made
+
+
+def recognise(path: Path) -> Modality:
+    """The modality that some data look like; the first, whose reading then says what is wrong, when none is sure."""
+    for name in NAMES:
+        modality = find(name)
+        if modality.recognises(path):
+            return modality
+    return find(NAMES[0])

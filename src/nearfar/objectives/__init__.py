@@ -1,4 +1,5 @@
-"""The catalogue of objectives: each published one as a short composition over `nearfar.contrast`, or a road of its own."""
+"""The catalogue of objectives: each published one as a short composition over `nearfar.contrast`, or a road of its
+own."""
 
 from __future__ import annotations
 

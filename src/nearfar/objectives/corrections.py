@@ -17,7 +17,8 @@ from ..contrast.objective import Terms
 class DCL(Composition):
     """Decoupled contrast: the near candidate is left out of the denominator, which helps small batches.
 
-    Shapes: as `NTXent`. Unbounded below; at chance log(far candidates). Anchors count when they have near and far candidates.
+    Shapes: as `NTXent`. Unbounded below; at chance log(far candidates). Anchors count when they have near and far
+    candidates.
 
     >>> z = torch.eye(4)
     >>> round(float(DCL(temperature=0.5)(z, z)), 6)                            # log 6 - 2
@@ -45,8 +46,8 @@ class DCL(Composition):
 class DCLW(DCL):
     """Decoupled contrast with weights: pairs that already agree attract less.
 
-    w_i = 2 - N softmax_i(s_ii+ / sigma) over the batch, of mean 1. The reference code lets the gradient through the weights,
-    lightly detaches them; `detach` chooses. Shapes and value at chance as `DCL`.
+    w_i = 2 - N softmax_i(s_ii+ / sigma) over the batch, of mean 1. The reference code lets the gradient through the
+    weights, lightly detaches them; `detach` chooses. Shapes and value at chance as `DCL`.
 
     Args:
         sigma: width of the weights, on the scale of the similarity.
@@ -123,8 +124,8 @@ class Debiased(Composition):
 class HardNegative(Debiased):
     """Debiased contrast whose far candidates are weighted by their hardness (HCL).
 
-    S = M sum_far exp((1 + beta) s / t) / sum_far exp(beta s / t): far candidates count in proportion to exp(beta s / t).
-    The weights are not detached, as in the official code, where beta multiplies s / t.
+    S = M sum_far exp((1 + beta) s / t) / sum_far exp(beta s / t): far candidates count in proportion to exp(beta s /
+    t). The weights are not detached, as in the official code, where beta multiplies s / t.
 
     Args:
         beta: how much harder candidates count more; 0 gives `Debiased`.

@@ -53,8 +53,8 @@ class Moments(Objective):
 class BarlowTwins(Moments):
     """Barlow Twins: the cross-correlation of two views, D x D, should be the identity.
 
-    Each view is standardised over the batch (biased variance, eps 1e-5). Shapes: two views (N, D), raw rows. Value >= 0; a
-    collapsed batch gives D. Unchanged by an affine map with positive scale of any dimension of a view, up to eps.
+    Each view is standardised over the batch (biased variance, eps 1e-5). Shapes: two views (N, D), raw rows. Value >=
+    0; a collapsed batch gives D. Unchanged by an affine map with positive scale of any dimension of a view, up to eps.
 
     Args:
         off_diagonal: weight lambda of the squared off-diagonal correlations.
@@ -78,7 +78,10 @@ class BarlowTwins(Moments):
         c = a.T @ b / len(a)
         diagonal = c.diagonal()
         off = c.square().sum() - diagonal.square().sum()
-        return {"invariance": self.scale * (diagonal - 1).square().sum(), "redundancy": self.scale * self.off_diagonal * off}
+        return {
+            "invariance": self.scale * (diagonal - 1).square().sum(),
+            "redundancy": self.scale * self.off_diagonal * off,
+        }
 
     def collapsed(self, width: int) -> float:
         """D, times the scale."""
@@ -92,8 +95,8 @@ class VICReg(Moments):
     - form="official": invariance is the mean square over N and D, the variance terms of the two views are averaged;
     - form="paper": invariance sums over D, the variance terms are added.
 
-    Shapes: two views (N, D), raw rows, N >= 2. Value >= 0; a collapsed batch gives 24.75 ("official") or 49.5 ("paper") with the
-    default weights.
+    Shapes: two views (N, D), raw rows, N >= 2. Value >= 0; a collapsed batch gives 24.75 ("official") or 49.5 ("paper")
+    with the default weights.
 
     >>> round(float(VICReg()(torch.ones(4, 3), torch.ones(4, 3))), 4)
     24.75

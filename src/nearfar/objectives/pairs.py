@@ -31,15 +31,15 @@ def _violations(s: Tensor) -> Tensor:
 class ContrastiveMargin(Composition):
     """Pull near pairs to distance 0, push far pairs beyond a margin.
 
-    - average="violations" (pytorch-metric-learning): mean over violating near pairs of (d - near_margin), plus mean over
-      violating far pairs of (margin - d);
+    - average="violations" (pytorch-metric-learning): mean over violating near pairs of (d - near_margin), plus mean
+      over violating far pairs of (margin - d);
     - average="pairs" (Hadsell): mean over all pairs of d^2 / 2 and (margin - d)_+^2 / 2.
 
-    Distances are Euclidean between unit rows. Shapes: (R, D) with labels or ids, or views (N, D). Value >= 0; when all rows
-    are equal it is `margin` ("violations"). Gradients at distance 0 are 0.
+    Distances are Euclidean between unit rows. Shapes: (R, D) with labels or ids, or views (N, D). Value >= 0; when all
+    rows are equal it is `margin` ("violations"). Gradients at distance 0 are 0.
 
     >>> z = torch.eye(2)
-    >>> float(ContrastiveMargin()(z, z)) < 1e-3                 # near at distance 0, far at sqrt(2) > 1, but for rounding
+    >>> float(ContrastiveMargin()(z, z)) < 1e-3      # near at 0, far at sqrt(2) > 1, but for rounding
     True
     """
 
@@ -87,9 +87,10 @@ class ContrastiveMargin(Composition):
 
 @entry
 class Logistic(Composition):
-    """"Same or different" as a binary decision for every pair, by the logistic loss of score + bias.
+    """ "Same or different" as a binary decision for every pair, by the logistic loss of score + bias.
 
-    Shapes: two views (N, D); the value is a mean over anchors of a sum over candidates. At chance (scores 0, bias 0) N log 2.
+    Shapes: two views (N, D); the value is a mean over anchors of a sum over candidates. At chance (scores 0, bias 0) N
+    log 2.
 
     Args:
         bias: added to every score after the temperature; a number or a `LearnedBias`.
@@ -121,8 +122,8 @@ class Logistic(Composition):
 class SigLIP(Logistic):
     """The pairwise sigmoid objective of SigLIP: logistic on all pairs with learned temperature and bias.
 
-    Starts at temperature 0.1 and bias -10, the published values for large batches, where nearly all pairs are far; -2.71 is
-    in use at batch 512. Shapes and value as `Logistic`. When all rows are equal the start value is N log 2.
+    Starts at temperature 0.1 and bias -10, the published values for large batches, where nearly all pairs are far;
+    -2.71 is in use at batch 512. Shapes and value as `Logistic`. When all rows are equal the start value is N log 2.
 
     >>> loss = SigLIP()
     >>> sorted(name for name, _ in loss.named_parameters())
@@ -135,5 +136,3 @@ class SigLIP(Logistic):
 
     temperature: float | LearnedTemperature = field(default_factory=lambda: LearnedTemperature(0.1))
     bias: float | LearnedBias = field(default_factory=lambda: LearnedBias(-10.0))
-
-

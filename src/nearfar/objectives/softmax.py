@@ -25,8 +25,8 @@ from ..contrast.objective import Terms
 class InfoNCE(Composition):
     """Cross-entropy of finding each anchor's own candidate among all candidates, one way.
 
-    Rows of view 1 are anchors, rows of view 2 candidates. Rows of the same id are known duplicates and ignored. Where an
-    anchor has several near candidates (labels, a relation) their scores are averaged outside the logarithm.
+    Rows of view 1 are anchors, rows of view 2 candidates. Rows of the same id are known duplicates and ignored. Where
+    an anchor has several near candidates (labels, a relation) their scores are averaged outside the logarithm.
 
     Shapes: two views (N, D). Value: >= 0 with one near candidate; at chance log N; MI bound I >= log N - value.
     Raises ValueError where rows do not match.
@@ -51,7 +51,7 @@ class InfoNCE(Composition):
 
 @entry
 class SymmetricInfoNCE(InfoNCE):
-    """InfoNCE in both directions, averaged: view 1 looks for view 2 and view 2 for view 1, in one sweep over the scores.
+    """InfoNCE in both directions, averaged: view 1 looks for view 2 and the reverse, in one sweep over the scores.
 
     The objective of CLIP when the two views are image and text. Shapes and value as `InfoNCE`.
 
@@ -75,8 +75,8 @@ class SymmetricInfoNCE(InfoNCE):
 class NTXent(Composition):
     """SimCLR's normalised temperature-scaled cross-entropy: every other row of all views is a candidate.
 
-    For two views this is the published objective. For more, the scores of an item's other views are averaged outside the
-    logarithm and all of them stand in the denominator (SupCon's "outside" reading with the item as the class).
+    For two views this is the published objective. For more, the scores of an item's other views are averaged outside
+    the logarithm and all of them stand in the denominator (SupCon's "outside" reading with the item as the class).
 
     Shapes: two or more views (N, D), or one (R, D) with ids. Value: >= 0 with two views; at chance log(R - 1).
     SimCLR's own code returns the sum over both views, twice this mean.
@@ -108,11 +108,13 @@ class SupCon(Composition):
     - "inside": the logarithm of the mean of their exponentials (L_in; never above "outside");
     - "exclusive": one softmax per near candidate whose denominator holds it and the far ones only.
 
-    Shapes: views (N, D) with labels (N,), or (R, D) with labels (R,). At chance log(R - 1) for the first two. Anchors without
-    a near candidate do not count. The official code multiplies the value by t / 0.07 and averages over all anchors.
+    Shapes: views (N, D) with labels (N,), or (R, D) with labels (R,). At chance log(R - 1) for the first two. Anchors
+    without a near candidate do not count. The official code multiplies the value by t / 0.07 and averages over all
+    anchors.
 
     >>> z = torch.eye(4)
-    >>> bool(SupCon(average="inside")(z, labels=torch.tensor([0, 0, 1, 1])) <= SupCon()(z, labels=torch.tensor([0, 0, 1, 1])))
+    >>> y = torch.tensor([0, 0, 1, 1])
+    >>> bool(SupCon(average="inside")(z, labels=y) <= SupCon()(z, labels=y))
     True
     """
 

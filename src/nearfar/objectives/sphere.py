@@ -22,8 +22,8 @@ class AlignUniform(Objective):
     align = mean_i |z_i - z'_i|^alpha;  uniform(Z) = log mean_(i<j) exp(-t |z_i - z_j|^2);
     value = align_weight * align + uniform_weight * (uniform(Z) + uniform(Z')) / 2.
 
-    Shapes: two views (N, D), N >= 2. The best uniformity on the sphere of D dimensions tends to -2t for large D; when all rows
-    are equal both terms are 0.
+    Shapes: two views (N, D), N >= 2. The best uniformity on the sphere of D dimensions tends to -2t for large D; when
+    all rows are equal both terms are 0.
 
     >>> z = torch.eye(4)
     >>> round(float(AlignUniform()(z, z)), 4)                   # aligned; squared distances 2, so -2t
@@ -39,7 +39,7 @@ class AlignUniform(Objective):
     uniform_weight: float = 1.0
     strategy: str = "auto"
 
-    def _parts(self, views: tuple[Tensor, ...], strategy: str | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _parts(self, views: tuple[Tensor, ...], strategy: str | None) -> tuple[Tensor, ...]:
         """Alignment per row, and the uniformity of each view."""
         rows = check_views("AlignUniform", views)
         if len(rows) != 2 or len(rows[0]) != len(rows[1]) or len(rows[0]) < 2:
@@ -53,7 +53,9 @@ class AlignUniform(Objective):
         relation = same_key(torch.arange(n, device=a.device))
         uniform = []
         for z in (a, b):
-            energy = Scores(NegativeSquaredEuclidean(normalize=False), z, z, relation, 1 / self.t, strategy or self.strategy)
+            energy = Scores(
+                NegativeSquaredEuclidean(normalize=False), z, z, relation, 1 / self.t, strategy or self.strategy
+            )
             uniform.append(energy.reduce(LogSumExp("any"))[0].logsumexp(0) - math.log(n * (n - 1)))
         return distance, *uniform
 
@@ -80,7 +82,8 @@ class AlignUniform(Objective):
 class Spectral(Composition):
     """Spectral contrast: quadratic in the scores; its minimiser spans the top eigenvectors of the graph of views.
 
-    Rows longer than sqrt(mu) are shortened to that length; products are raw. Far candidates are the other items of view 2.
+    Rows longer than sqrt(mu) are shortened to that length; products are raw. Far candidates are the other items of view
+    2.
     Shapes: two views (N, D), N >= 2. Value >= -2 on unit rows; at chance (products 0) 0.
 
     Args:
@@ -106,7 +109,7 @@ class Spectral(Composition):
             norm = z.norm(dim=1, keepdim=True)
             return torch.where(norm >= radius, z * (radius / norm.clamp_min(1e-12)), z)
 
-        return super()._arrange(tuple(map(shorten, check_views("Spectral", views))), *how)  # type: ignore[arg-type]
+        return super()._arrange(tuple(map(shorten, check_views("Spectral", views))), *how)
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Attraction, linear, and repulsion, quadratic."""

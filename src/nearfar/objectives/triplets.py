@@ -1,6 +1,7 @@
 """Triplet objectives: an anchor's near candidate must be closer than its far ones by a margin.
 
-d is the Euclidean distance between unit rows (or its square, `similarity=NegativeSquaredEuclidean()`); scores are -d. Which
+d is the Euclidean distance between unit rows (or its square, `similarity=NegativeSquaredEuclidean()`); scores are -d.
+Which
 triplets count is the definition of each entry: all of them, the hardest per anchor, or the semi-hard ones.
 """
 
@@ -26,12 +27,13 @@ def _averaged(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
 class TripletAll(Composition):
     """Batch-all: every (anchor, near, far) triplet.
 
-    - margin a number: [d_near - d_far + margin]_+, averaged over the violating triplets ("violations", the usual choice) or over
-      all ("triplets");
+    - margin a number: [d_near - d_far + margin]_+, averaged over the violating triplets ("violations", the usual
+      choice) or over all ("triplets");
     - soft: softplus(d_near - d_far) averaged over all triplets.
 
-    The hinge needs no cube of triplets: the far distances of an anchor are sorted once, and sums over violating ones are
-    differences of running sums. Shapes: (R, D) with labels or ids, or views. Value >= 0; all rows equal gives the margin.
+    The hinge needs no cube of triplets: the far distances of an anchor are sorted once, and sums over violating ones
+    are differences of running sums. Shapes: (R, D) with labels or ids, or views. Value >= 0; all rows equal gives the
+    margin.
 
     >>> z, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
     >>> round(float(TripletAll(margin=0.2)(z, labels=y)), 4)    # all distances are equal
@@ -78,8 +80,10 @@ class TripletAll(Composition):
 def _hinge_sums(d: Tensor, near: Tensor, far: Tensor, margin: float, violating: bool) -> tuple[Tensor, Tensor]:
     """Per row: sum over (near p, far n) of [d_p - d_n + margin]_+ and how many count."""
     limit = torch.where(near, d + margin, -torch.inf)
-    ordered, order = torch.where(far, d, torch.inf).sort(1)
-    behind = torch.searchsorted(ordered.detach(), limit.detach().contiguous())  # far distances below the limit of each p
+    ordered, _ = torch.where(far, d, torch.inf).sort(1)
+    behind = torch.searchsorted(
+        ordered.detach(), limit.detach().contiguous()
+    )  # far distances below the limit of each p
     real = torch.where(torch.isinf(ordered), 0, ordered)
     running = torch.cat([real.new_zeros(len(d), 1), real.cumsum(1)], 1)
     hinge = behind * torch.where(near, limit, 0) - running.gather(1, behind)
@@ -96,8 +100,8 @@ class TripletHard(Composition):
         margin: of the hinge, in distance.
         soft: softplus(d_near - d_far) in place of the hinge; averaged over all anchors.
 
-    With the hinge the average is over violating anchors. Shapes as `TripletAll`. When all rows are equal the value is the
-    margin (soft: log 2) and the gradient vanishes: the known trap of this objective.
+    With the hinge the average is over violating anchors. Shapes as `TripletAll`. When all rows are equal the value is
+    the margin (soft: log 2) and the gradient vanishes: the known trap of this objective.
 
     >>> z, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
     >>> round(float(TripletHard(soft=True)(z, labels=y)), 4)    # log 2
@@ -128,15 +132,17 @@ class TripletHard(Composition):
 class TripletSemiHard(Composition):
     """FaceNet's semi-hard triplets: for each near pair the nearest far candidate that is farther than the near one.
 
-    Where none is farther, the farthest far candidate stands in. Squared distances by default; averaged over all near pairs.
-    Shapes as `TripletAll`.
+    Where none is farther, the farthest far candidate stands in. Squared distances by default; averaged over all near
+    pairs. Shapes as `TripletAll`.
 
     >>> z, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
     >>> round(float(TripletSemiHard(margin=0.2)(z, labels=y)), 4)
     0.2
     """
 
-    formula: ClassVar[str] = "mean_(i, p near) [d_ip - d_in + margin]_+,  n = nearest far with d_in > d_ip, else farthest"
+    formula: ClassVar[str] = (
+        "mean_(i, p near) [d_ip - d_in + margin]_+,  n = nearest far with d_in > d_ip, else farthest"
+    )
     source: ClassVar[str] = "Schroff et al. 2015, section 3.2; TensorFlow's triplet_semihard_loss for the fallback"
     needs: ClassVar[str] = "both"
     supervised: ClassVar[bool] = True

@@ -1,0 +1,63 @@
+"""SimCLR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from ..contrast import Composition
+from ..data.batch import Batch
+from ..errors import ConfigError
+from ..models.heads import projector
+from ..objectives import catalogue
+from .method import Contrast, Method, MethodOptions
+
+
+class SimCLROptions(MethodOptions):
+    """Options of SimCLR."""
+
+    temperature: float = Field(0.2, gt=0, description="divides every score")
+    objective: str = Field(
+        "NTXent", description="what pulls and pushes: NTXent, DCL, DCLW, Debiased, HardNegative, ..."
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        joint = [
+            n for n, e in catalogue().items() if issubclass(e, Composition) and e.layout == "joint" and not e.supervised
+        ]
+        if name not in joint:
+            raise ConfigError(f"there is no objective {name!r} over all views of a batch; there are {', '.join(joint)}")
+        return name
+
+
+class SimCLR(Method):
+    """Two random views of every item, told apart from all other views in the batch.
+
+    encoder -> two-layer head -> NT-Xent over all rows of all views. The head is thrown away afterwards. Views of the
+    same item, also when it stands in the data twice, are never pushed apart. Source: Chen et al. 2020.
+
+    """
+
+    name = "simclr"
+    near = "other views of the same item"
+    far = "all views of the other items in the batch"
+    source = "Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations"
+    Options = SimCLROptions
+
+    def __init__(self, encoder: nn.Module, options: SimCLROptions) -> None:
+        super().__init__(encoder, options)
+        self.head = projector(self.width, options.hidden or self.width, options.projection)
+        self.objective = catalogue()[options.objective](temperature=options.temperature)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Encoder and head."""
+        projection: Tensor = self.head(self.encoder(rows))
+        return projection
+
+    def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
+        """The objective over all views; rows of one id are near."""
+        return self.judged(*projections, ids=batch.ids)

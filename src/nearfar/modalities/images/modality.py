@@ -1,0 +1,105 @@
+"""What the house asks of images, in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from ...data.source import Source
+from ...errors import ConfigError
+from ...training.settings import Settings
+from .encoders import default_encoder, encoder
+from .files import EXTENSIONS
+from .reading import read, read_pair
+from .tables import TABLE_EXTENSIONS
+from .views import ImageViews
+
+
+class ImageOptions(Settings):
+    """Settings of reading images and making views of them."""
+
+    size: int | None = Field(
+        None, ge=4, le=1024, description="side in pixels; the median of the shorter sides when unset"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour; grey only if every image is when unset")
+    path_column: str | None = Field(None, description="column of file names in a table")
+    label_column: str | None = Field(None, description="column of labels in a table")
+    policy: Literal["skip", "refuse"] = Field("skip", description="what to do with unreadable images")
+    duplicates: Literal["same-id", "own-id"] = Field("same-id", description="whether equal images are one item")
+    recipe: str = Field("auto", description="of the views: auto, simclr, simclr-small, mocov2, byol, digits")
+    strength: float = Field(1.0, ge=0, description="of the views; 0 leaves only the resize")
+    exact: bool = Field(False, description="views by torchvision, image by image, for reproduction")
+
+
+class Images:
+    """The modality of pictures; rows are uint8 (C, S, S)."""
+
+    name = "images"
+    Options = ImageOptions
+    baseline = "raw pixels"
+
+    def recognises(self, path: Path) -> bool:
+        """Folders, tables, .npz archives and image files."""
+        return path.is_dir() or path.suffix.lower() in {*TABLE_EXTENSIONS, *EXTENSIONS, ".npz"}
+
+    def read(
+        self, path: Path, options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+    ) -> Source:
+        """See `Modality.read`."""
+        return read(path, **self._reading(options, shape, cache, progress))
+
+    def read_pair(
+        self, path: Path, options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+    ) -> tuple[Source, Source | None]:
+        """See `Modality.read_pair`."""
+        return read_pair(path, **self._reading(options, shape, cache, progress))
+
+    @staticmethod
+    def _reading(
+        options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+    ) -> dict[str, Any]:
+        settings = options.model_dump(include={"path_column", "label_column", "policy", "duplicates"})
+        channels, size = (options.channels, options.size) if shape is None else (shape[0], shape[1])
+        return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress}
+
+    def views(self, shape: tuple[int, ...], count: int, options: ImageOptions) -> ImageViews:
+        """See `Modality.views`."""
+        return ImageViews(
+            size=shape[1],
+            channels=shape[0],
+            count=count,
+            recipe=options.recipe,
+            exact=options.exact,
+            strength=options.strength,
+        )
+
+    def encoder(self, name: str | None, shape: tuple[int, ...]) -> tuple[str, nn.Module]:
+        """See `Modality.encoder`."""
+        name = name or default_encoder(shape[1])
+        made = encoder(name, shape[0], shape[1])
+        if not isinstance(getattr(made, "width", None), int):
+            raise ConfigError(f"the encoder {name!r} does not say how wide its embedding is")
+        return name, made
+
+    def raw(self, source: Source) -> np.ndarray:
+        """Pixels in [0, 1], averaged over squares so that a row has at most about 4,000 numbers."""
+        rows = source.rows(slice(0, len(source))).float() / 255
+        factor = max(1, round((rows[0].numel() / 4096) ** 0.5))
+        if factor > 1:
+            rows = torch.nn.functional.avg_pool2d(rows, factor)
+        return rows.flatten(1).numpy()
+
+    def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | None:
+        """The images themselves, at most 96 pixels wide."""
+        rows = source.rows(index)
+        if rows.shape[-1] > 96:
+            rows = torch.nn.functional.interpolate(rows.float(), size=96, mode="area").round().to(torch.uint8)
+        return rows.numpy()
+
+
+MODALITY = Images()

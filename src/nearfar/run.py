@@ -1,0 +1,317 @@
+"""A run is a folder: the configuration, metrics as JSON lines, checkpoints and a report. Fit, resume, load, embed."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+from tqdm.auto import tqdm
+
+from . import methods, modalities
+from .data.sampling import EpochSampler, LabelSampler
+from .data.source import Source, require
+from .errors import ConfigError, DataError
+from .methods.method import Method
+from .modalities import Modality
+from .training import Trainer, TrainingSettings, load_checkpoint
+from .training.checkpoint import checkpoint_paths, write_whole
+from .training.metrics import read_metrics
+from .training.rng import preserved, seed_all
+from .training.settings import Settings
+from .version import VERSION
+
+CONFIG = "config.yaml"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings of some data.
+
+    Attributes:
+        vectors: (N, D) float32.
+        labels: (N,) int64, -1 unknown; None without labels.
+        classes: names of the labels.
+        names: (N,) where each row came from.
+    """
+
+    vectors: np.ndarray
+    labels: np.ndarray | None
+    classes: list[str]
+    names: list[str]
+
+    def save(self, path: str | Path) -> Path:
+        """Write an .npz of `vectors`, `names`, and `labels` and `classes` where there are any; whole or not at all."""
+        path = Path(path)
+        arrays: dict[str, np.ndarray] = {"vectors": self.vectors, "names": np.array(self.names, dtype=np.str_)}
+        if self.labels is not None:
+            arrays |= {"labels": self.labels, "classes": np.array(self.classes, dtype=np.str_)}
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content.getvalue())
+        return path
+
+
+class Run:
+    """A run folder. `Run.load(path)` opens one that `fit` made.
+
+    Attributes:
+        path: the folder.
+        config: what was run, as in `config.yaml`.
+    """
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self.path, self.config = path, config
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Open a run folder.
+
+        Raises:
+            ConfigError: it is not one, or was made by a later version.
+        """
+        path = Path(path)
+        file = path / CONFIG
+        if not file.is_file():
+            raise ConfigError(f"{path} is not a run: it has no {CONFIG}. Make one with: nearfar fit DATA --out {path}")
+        try:
+            config = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(config, dict) or config.get("format") != FORMAT:
+            raise ConfigError(f"{file} is of another format than this version of nearfar writes ({FORMAT})")
+        return cls(path, config)
+
+    @cached_property
+    def modality(self) -> Modality:
+        """What kind of data it was trained on."""
+        return modalities.find(self.config["modality"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a raw row."""
+        return tuple(self.config["shape"])
+
+    @cached_property
+    def options(self) -> Any:
+        """Settings of the modality."""
+        return self.modality.Options(**self.config["options"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def fresh_method(self) -> Method:
+        """The method as it was before the first step; same seed, same weights."""
+        kind = methods.find(self.config["method"])
+        with preserved():
+            seed_all(self.config["training"]["seed"])
+            _, encoder = self.modality.encoder(self.config["encoder"], self.shape)
+            return kind(encoder, kind.Options(**self.config["method_options"]))
+
+    @cached_property
+    def method(self) -> Method:
+        """The method with the weights of the newest checkpoint.
+
+        Raises:
+            CheckpointError: there is none that can be read.
+        """
+        made = self.fresh_method()
+        checkpoint = load_checkpoint(self.path / "checkpoints")
+        if checkpoint is None:
+            raise ConfigError(f"{self.path} has no checkpoint yet; continue it with: nearfar fit --resume {self.path}")
+        made.load_state_dict(checkpoint.state["method"])
+        return made
+
+    def read(self, data: str | Path | Source, progress: bool | None = None) -> tuple[Source, Source | None]:
+        """Data in the shape that the encoder takes: the training part, and the test part where there is one."""
+        if isinstance(data, Source):
+            return data, None
+        return self.modality.read_pair(Path(data), self.options, self.shape, None, _shown(progress))
+
+    def embed(self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512) -> Vectors:
+        """Embeddings of all rows of some data (of the training part where they come in parts), in order.
+
+        >>> run.embed("photos/").vectors.shape                              # doctest: +SKIP
+        (1200, 256)
+        """
+        source = data if isinstance(data, Source) else self.read(data, progress)[0]
+        vectors = self.vectors_of(self.method, source, progress, batch_size)
+        return Vectors(vectors, source.labels, list(source.classes), list(source.names))
+
+    def vectors_of(
+        self, method: Method, source: Source, progress: bool | None = None, batch_size: int = 512
+    ) -> np.ndarray:
+        """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
+        views = self.modality.views(self.shape, 2, self.options)
+        device = TrainingSettings(**self.config["training"]).resolve_device()
+        return embed_rows(method.encoder.to(device), views, source, device, _shown(progress), batch_size)
+
+
+def embed_rows(
+    encoder: nn.Module, views: Any, source: Source, device: torch.device, progress: bool, batch_size: int = 512
+) -> np.ndarray:
+    """Run an encoder over all rows, in evaluation mode and without gradients."""
+    was_training = encoder.training
+    encoder.eval()
+    out = []
+    try:
+        with (
+            torch.inference_mode(),
+            tqdm(total=len(source), unit=" items", disable=not progress, desc="embedding") as bar,
+        ):
+            for start in range(0, len(source), batch_size):
+                rows = source.rows(slice(start, min(start + batch_size, len(source)))).to(device)
+                out.append(encoder(views.plain(rows)).float().cpu().numpy())
+                bar.update(len(rows))
+    finally:
+        encoder.train(was_training)
+    return np.concatenate(out)
+
+
+def fit(
+    data: str | Path | Source,
+    out: str | Path | None = None,
+    *,
+    method: str = "simclr",
+    encoder: str | None = None,
+    modality: str | None = None,
+    progress: bool | None = None,
+    command: str | None = None,
+    **settings: Any,
+) -> Run:
+    """Learn vectors from data: the whole job, into a run folder.
+
+    Args:
+        data: a path (see `nearfar.modalities.images.reading.read`), or a `Source`.
+        out: the run folder; `runs/<date>-<method>` when None. It must not hold a run already.
+        method: a name from `nearfar.methods.catalogue()`.
+        encoder: a name such as "small", "torchvision/resnet18" or "timm/..."; chosen by size when None.
+        modality: "images"; recognised from the data when None.
+        progress: show bars; on a terminal only when None.
+        settings: any setting of training (`epochs`, `batch_size`, `lr`, `seed`, `micro_batch`, ...), of the method
+            (`temperature`, `projection`, ...) or of the modality (`size`, `recipe`, `label_column`, ...).
+
+    Raises:
+        DataError: the data cannot be used. ConfigError: an unknown or impossible setting. Interrupted: Ctrl-C, after
+        the checkpoint is written. Diverged: the loss is not finite.
+
+    >>> run = fit("photos/", epochs=20)                                     # doctest: +SKIP
+    """
+    kind = methods.find(method)
+    made = modalities.find(modality) if modality else _recognised(data)
+    training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
+    out = Path(out) if out is not None else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}"
+    if checkpoint_paths(out / "checkpoints"):
+        raise ConfigError(
+            f"{out} already holds a run; continue it with: nearfar fit --resume {out}, or choose another folder"
+        )
+    source = _training_source(data, made, options, None, out, progress)
+    _check_labels(kind, source)
+    shape = tuple(source.describe()["shape"])
+    with preserved():
+        seed_all(training.seed)
+        encoder_name, _ = made.encoder(encoder, shape)
+    config = {
+        "format": FORMAT,
+        "nearfar": VERSION,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command or " ".join(sys.argv),
+        "data": "a Source in memory" if isinstance(data, Source) else str(Path(data).expanduser().resolve()),
+        "modality": made.name,
+        "method": method,
+        "encoder": encoder_name,
+        "shape": list(shape),
+        "training": training.model_dump(),
+        "method_options": method_options.model_dump(),
+        "options": options.model_dump(),
+        "source": source.describe(),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    run = Run(out, config)
+    _train(run, source, progress, resume=False)
+    return run
+
+
+def resume(out: str | Path, data: Source | None = None, progress: bool | None = None) -> Run:
+    """Continue a run that was interrupted or killed; a finished one is left as it is. Same bits as without the break.
+
+    Raises:
+        ConfigError: not a run, or its data or settings have changed.
+    """
+    run = Run.load(out)
+    if data is None and not Path(run.config["data"]).exists():
+        raise DataError(f"the data of {out} are gone: {run.config['data']} does not exist; put them back to resume")
+    source = _training_source(data or run.config["data"], run.modality, run.options, run.shape, run.path, progress)
+    _train(run, source, progress, resume=True)
+    return run
+
+
+def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]:
+    """Deal settings to the groups that know them.
+
+    Raises:
+        ConfigError: nobody knows one; the message names the closest there is.
+    """
+    known = {name for kind in kinds for name in kind.model_fields}
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+            raise ConfigError(f"unknown setting {name!r}; {hint}")
+    return [kind(**{k: v for k, v in settings.items() if k in kind.model_fields}) for kind in kinds]
+
+
+def _train(run: Run, source: Source, progress: bool | None, resume: bool) -> None:
+    training = TrainingSettings(**run.config["training"])
+    method = run.fresh_method()
+    sampler: EpochSampler | LabelSampler
+    rows = source
+    if method.supervised:
+        assert source.labels is not None
+        rows = source.select(np.flatnonzero(source.labels >= 0))
+    sampler = EpochSampler(len(rows), training.batch_size, training.seed)
+    views = run.modality.views(run.shape, method.options.views, run.options)
+    identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
+    Trainer(method, rows, views, sampler, training, run.path, identity, progress).run(resume=resume)
+    run.__dict__.pop("method", None)
+
+
+def _training_source(
+    data: Any, modality: Modality, options: Any, shape: tuple[int, ...] | None, out: Path, progress: bool | None
+) -> Source:
+    if isinstance(data, Source):
+        source = data
+    else:
+        source, _ = modality.read_pair(Path(data), options, shape, out / "cache", _shown(progress))
+    require(source, 2)
+    return source
+
+
+def _recognised(data: Any) -> Modality:
+    return modalities.find(data.kind) if isinstance(data, Source) else modalities.recognise(Path(data).expanduser())
+
+
+def _check_labels(kind: type[Method], source: Source) -> None:
+    if kind.supervised and (source.labels is None or len(np.unique(source.labels[source.labels >= 0])) < 2):
+        raise DataError(
+            f"{kind.name} learns from labels of two or more classes and these data have "
+            f"{'none' if source.labels is None else 'one class'}; use simclr, class folders, or --label-column"
+        )
+
+
+def _shown(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
