@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.errors import DataError
+from nearfar.errors import ConfigError, DataError
 
 from .metric import Metric, plain
 
@@ -26,6 +26,8 @@ def resample_counts(n: int, resamples: int = 1000, seed: int = 0) -> Iterator[np
     >>> [block.sum(axis=1).tolist() for block in resample_counts(5, resamples=3)]
     [[5.0, 5.0, 5.0]]
     """
+    if resamples < 1:
+        raise ConfigError(f"an interval needs at least 1 resample, got {resamples}; 1000 is usual")
     generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // n)
     for start in range(0, resamples, rows):

@@ -211,8 +211,8 @@ def _look_over(
     small = int(sizes.argmin())
     if "fewshot" in probes and sizes[small] < per_class:
         raise DataError(
-            f"class {names(int(seen[small]))!r} has {sizes[small]} labelled train rows, the few-label probe needs {per_class}; "
-            f"label more of it, choose per_class={sizes[small]} or less, or leave out the fewshot probe"
+            f"class {names(int(seen[small]))!r} has {sizes[small]} labelled train rows, the few-label probe needs "
+            f"{per_class}; label more of it, choose per_class={sizes[small]} or less, or leave out the fewshot probe"
         )
     unseen = np.setdiff1d(truth, seen)
     if fitted and len(unseen):

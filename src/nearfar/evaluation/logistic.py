@@ -21,7 +21,7 @@ STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 DEFAULT_STRENGTH = 0.1  # for one row per class, which leaves nothing to validate on
 FOLDS = 5
 SMALL = 1000  # up to this many rows every fold is used, above it the first alone
-SMALL_MATRIX = 1_000_000  # numbers in a training matrix below which one thread fits it faster than several
+SMALL_MATRIX = 4_000_000  # numbers in a training matrix below which one thread fits it
 SELECTION_ROWS = 5000  # C is chosen on at most this many rows
 
 
@@ -48,6 +48,7 @@ class LogisticRegression:
         optimiser = torch.optim.LBFGS(
             parameters,
             max_iter=self.max_iterations,
+            max_eval=25 * self.max_iterations,  # so that only the number of iterations can end it early
             history_size=10,
             tolerance_grad=1e-5,
             tolerance_change=1e-7,
@@ -77,7 +78,7 @@ class Standardise:
     """Subtract the mean and divide by the standard deviation of each feature; a constant feature is only centred."""
 
     def __init__(self, vectors: np.ndarray) -> None:
-        rows = torch.from_numpy(vectors).double()
+        rows = torch.from_numpy(vectors)
         self.mean = rows.mean(dim=0)
         std = rows.std(dim=0, correction=0)
         self.std = torch.where(std > 1e-6 * std.max(), std, 1.0)
@@ -103,9 +104,10 @@ def fit(
         # The best weights lie in the span of the rows: fitting in an orthonormal basis of it is the same and smaller.
         basis = torch.linalg.qr(x.double().T).Q.float()
         x = x @ basis
-    with _one_thread(x.numel() < SMALL_MATRIX):
-        if strength is None:
+    if strength is None:
+        with _one_thread(min(len(x), SELECTION_ROWS) * x.shape[1] < SMALL_MATRIX):
             strength, tried = choose(x, y, classes, strengths, max_iterations, seed)
+    with _one_thread(x.numel() < SMALL_MATRIX):
         model = LogisticRegression(strength, max_iterations).fit(x, y, classes)
     if basis is not None:
         model.weight = basis @ model.weight
@@ -114,7 +116,7 @@ def fit(
 
 @contextmanager
 def _one_thread(wanted: bool) -> Iterator[None]:
-    """Thousands of products of small matrices lose more to waking threads than they gain from them."""
+    """Thousands of products of small matrices lose more to waking threads than they gain, most of all on a busy machine."""
     threads = torch.get_num_threads()
     if wanted:
         torch.set_num_threads(1)
