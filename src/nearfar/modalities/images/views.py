@@ -50,8 +50,9 @@ class ImageViews:
     Crop, resize, flip and blur are one pair of matrices per item; colour jitter and greyscale one or two more around an
     exact HSV hue rotation. Each operation equals its torchvision v2 counterpart at equal parameters. As a pipeline it
     differs from torchvision in four ways, none of which `exact=True` has: pixels stay float instead of being rounded
-    to uint8 between operations; colours are clamped before and after the hue rotation, not after every jitter; the blur
-    acts before the colours, not after; and the crop area is uniform in `crop_scale`, because the ratio is drawn among
+    to uint8 between operations; colours are clamped before and after the hue rotation, not after every jitter (on two
+    photographs the median difference of a jittered image was 0, the mean 0.003 with jitter (.4, .4, .4, .1) and 0.010
+    with (.8, .8, .8, .2), of a range of 1); the blur acts before the colours, not after; and the crop area is uniform in `crop_scale`, because the ratio is drawn among
     those that fit, where torchvision rejects large crops that do not fit and so favours small ones.
 
     Args:
@@ -211,8 +212,13 @@ class ImageViews:
     def _view(self, images: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
         """Make one view of a chunk of images (float, 0 to 255) in `out`."""
         size = recipe.size or self.size
-        vertical = transforms.resampling(draw.top, draw.height, size, images.shape[2])
-        horizontal = transforms.resampling(draw.left, draw.width, size, images.shape[3], draw.mirror)
+        top = left = 0
+        if images.device.type == "cpu":  # leave out what no crop touches; a GPU would have to wait for these numbers
+            top, bottom = int(draw.top.min()), int((draw.top + draw.height).max())
+            left, right = int(draw.left.min()), int((draw.left + draw.width).max())
+            images = images[:, :, top:bottom, left:right]
+        vertical = transforms.resampling(draw.top - top, draw.height, size, images.shape[2])
+        horizontal = transforms.resampling(draw.left - left, draw.width, size, images.shape[3], draw.mirror)
         if draw.sigma is not None:
             chosen = draw.sigma > 0
             kernel = transforms.blurring(draw.sigma[chosen], size, transforms.blur_radius(size, recipe.blur_kernel))
