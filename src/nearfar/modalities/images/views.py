@@ -52,8 +52,9 @@ class ImageViews:
     differs from torchvision in four ways, none of which `exact=True` has: pixels stay float instead of being rounded
     to uint8 between operations; colours are clamped before and after the hue rotation, not after every jitter (on two
     photographs the median difference of a jittered image was 0, the mean 0.003 with jitter (.4, .4, .4, .1) and 0.010
-    with (.8, .8, .8, .2), of a range of 1); the blur acts before the colours, not after; and the crop area is uniform in `crop_scale`, because the ratio is drawn among
-    those that fit, where torchvision rejects large crops that do not fit and so favours small ones.
+    with (.8, .8, .8, .2), of a range of 1); the blur acts before the colours, not after; and the crop area is uniform
+    in `crop_scale`, because the ratio is drawn among those that fit, where torchvision rejects large crops that do not
+    fit and so favours small ones.
 
     Args:
         size: side of the views in pixels.
