@@ -1,0 +1,114 @@
+"""From a run to its report page: what was run, how it went, and what the vectors are like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from .assess import OURS, Assessment
+from .data.source import Source
+from .evaluation import Evaluation, nearest
+from .report import Neighbours, ReportData, write_report
+from .run import Run
+
+MAP_POINTS = 2000
+QUERIES, NEIGHBOURS = 12, 8
+
+
+def write(
+    run: Run,
+    assessment: Assessment | None = None,
+    source: Source | None = None,
+    path: Path | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Write `report.html` of a run.
+
+    Args:
+        assessment: what `evaluate` found; figures, baselines and the confusion matrix come from it.
+        source: rows for the map and the neighbours, where nothing was assessed; those of the assessment otherwise.
+        path: where to; `report.html` in the run folder when None.
+    """
+    history = run.history
+    verdicts = [text for line in history for text in line.get("verdicts", {}).values()]
+    data = ReportData(
+        title=f"{run.config['method']} on {Path(run.config['data']).name}",
+        verdict=verdicts[-1] if verdicts else None,
+        version=str(run.config["nearfar"]),
+        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        command=run.config["command"],
+        config={k: v for k, v in run.config.items() if k not in ("source", "command", "nearfar", "format")},
+        source=run.config["source"],
+        history=history,
+        timings={"training": float(history[-1]["seconds"])} if history else {},
+    )
+    if assessment is not None:
+        ours = assessment.evaluations[OURS]
+        source, vectors = assessment.test, assessment.test_vectors
+        data.evaluation = {name: _figures(e) for name, e in assessment.evaluations.items()}
+        data.classes, data.confusion = ours.class_names, ours.confusion
+        data.verdict = data.verdict or ours.verdict or None
+    elif source is not None:
+        source = source.select(_sample(len(source), MAP_POINTS))
+        vectors = run.vectors_of(run.method, source, progress)
+        data.classes = source.classes
+    if source is not None and len(source) > 1:
+        chosen = _sample(len(source), MAP_POINTS)
+        data.embeddings = vectors[chosen]
+        data.labels = None if source.labels is None else source.labels[chosen]
+        data.names = [source.names[i] for i in chosen]
+        data.thumbnails = run.modality.pictures(source, chosen)
+        data.neighbours = _neighbour_grid(run, source, vectors)
+        data.classes = data.classes or source.classes
+    return write_report(path or run.path / "report.html", data)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, dict[str, object]]:
+    return {key: metric.to_json() for key, metric in evaluation.metrics.items()}
+
+
+def _sample(n: int, most: int) -> np.ndarray:
+    """At most `most` of n positions, ascending, the same every time."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+def _neighbour_grid(run: Run, source: Source, vectors: np.ndarray) -> Neighbours | None:
+    queries = _spread_queries(source)
+    k = min(NEIGHBOURS, len(source) - 1)
+    found = nearest(vectors[queries], vectors, k + 1)
+    # A row finds itself first, unless another row is the same: drop itself wherever it stands.
+    rows = [[int(j) for j in row if j != q][:k] for q, row in zip(queries, found.index, strict=True)]
+    pictures = run.modality.pictures(source, queries)
+    if pictures is None:
+        return None
+    labels = source.labels
+    return Neighbours(
+        queries=list(pictures),
+        neighbours=[list(_pictures(run, source, row)) for row in rows],
+        query_labels=None if labels is None else [int(labels[q]) for q in queries],
+        neighbour_labels=None if labels is None else [[int(labels[j]) for j in row] for row in rows],
+    )
+
+
+def _pictures(run: Run, source: Source, rows: Sequence[int]) -> np.ndarray:
+    pictures = run.modality.pictures(source, np.array(rows, dtype=np.int64))
+    assert pictures is not None
+    return pictures
+
+
+def _spread_queries(source: Source) -> np.ndarray:
+    """A few rows, spread over the classes where there are labels."""
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(source))
+    if source.labels is None:
+        return np.sort(order[:QUERIES])
+    labels = source.labels[order]
+    rank = np.zeros(len(order), dtype=np.int64)
+    for label in np.unique(labels):
+        rank[labels == label] = np.arange((labels == label).sum())
+    return order[np.argsort(rank, kind="stable")][:QUERIES]
