@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression as Oracle
 from sklearn.preprocessing import StandardScaler
 
 from nearfar.errors import ConfigError, DataError
 from nearfar.evaluation import few_shot_probe, linear_probe
-from nearfar.evaluation.logistic import LogisticRegression, choose, fit
+from nearfar.evaluation.logistic import choose, fit, splits
 from nearfar.evaluation.probes import draw_rows
 
 
@@ -21,14 +20,12 @@ def clusters(n: int, width: int, classes: int, seed: int, noise: float = 1.5) ->
 
 @pytest.mark.parametrize("strength", [0.01, 1.0])
 @pytest.mark.parametrize("shape", [(300, 12), (40, 90)])
-def test_weights_equal_scikit_learn(strength: float, shape: tuple[int, int]) -> None:
+def test_fit_in_the_span_of_the_rows_equals_the_plain_fit(strength: float, shape: tuple[int, int]) -> None:
     x, y = clusters(*shape, classes=3, seed=0)
     oracle = Oracle(C=strength, max_iter=5000, tol=1e-10).fit(x.astype(np.float64), y)
-    model, _ = fit(torch.from_numpy(x), torch.from_numpy(y), 3, strength, (), 1000, 0)
-    assert model.converged
-    probabilities = model.scores(torch.from_numpy(x)).softmax(dim=1).numpy()
-    np.testing.assert_allclose(probabilities, oracle.predict_proba(x), atol=2e-3)
-    np.testing.assert_allclose(model.weight.T.numpy(), oracle.coef_, atol=5e-3)
+    found = fit(x, y, strength)
+    assert found.converged
+    np.testing.assert_allclose(found.probabilities(x), oracle.predict_proba(x), atol=2e-3)
 
 
 def test_accuracy_equals_scikit_learn_on_standardised_features() -> None:
@@ -55,7 +52,7 @@ def test_the_chosen_strength_has_the_least_validation_loss() -> None:
 
 def test_overfitting_is_answered_by_regularisation() -> None:
     x, y = clusters(60, 200, 3, seed=5, noise=6.0)
-    strength, tried = choose(torch.from_numpy(x), torch.from_numpy(y), 3, (1e-5, 1e-3, 1e-1, 10.0), 300, seed=0)
+    strength, tried = choose(x, y, (1e-5, 1e-3, 1e-1, 10.0), 300, seed=0)
     assert strength <= 1e-1
     assert tried[-1]["validation_loss"] > tried[-2]["validation_loss"]
 
@@ -112,11 +109,16 @@ def test_one_label_per_class_has_nothing_to_validate_on() -> None:
     assert found.report.metrics["accuracy"].value > 0.9
 
 
-def test_threads_are_left_as_they_were() -> None:
-    before = torch.get_num_threads()
-    x, y = clusters(60, 4, 3, seed=14)
-    linear_probe(x, y, x, y, strength=1.0)
-    assert torch.get_num_threads() == before
+def test_splits_are_stratified_and_every_held_class_is_fitted() -> None:
+    y = np.array([0] * 50 + [1] * 10 + [2])
+    found = splits(y, seed=0)
+    assert sorted(np.concatenate([held for _, held in found]).tolist()) == list(range(60))
+    for rows, held in found:
+        assert np.bincount(y[held], minlength=3).tolist() == [10, 2, 0]
+        assert sorted([*rows, *held]) == list(range(61))
+    large = splits(np.arange(20_000) % 4, seed=0)
+    assert len(large) == 1 and len(large[0][0]) + len(large[0][1]) == 5000
+    assert splits(np.arange(4), seed=0) == []
 
 
 def test_refusals() -> None:
@@ -126,6 +128,6 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="at least two classes"):
         linear_probe(x, np.zeros(30, dtype=int), x, y)
     with pytest.raises(ConfigError, match="above 0"):
-        LogisticRegression(0.0)
+        linear_probe(x, y, x, y, strength=0.0)
     with pytest.raises(ConfigError, match="at least 1"):
         few_shot_probe(x, y, x, y, draws=0)
