@@ -2,7 +2,8 @@
 
 Unit vectors are z / max(|z|, 1e-12). These are statistics of all pairs or of the whole matrix, for which resampling
 items gives a biased interval (a repeated item is a pair at distance zero), so they carry none; alignment, a mean over
-items, does."""
+items, does.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class Retrieval:
     """What `retrieval` found.
 
     metrics: name -> Metric. scores: name -> (kept,) per query. kept: rows of the queries scored. lone: queries left
-    out."""
+    out.
+    """
 
     metrics: dict[str, Metric]
     scores: dict[str, np.ndarray]
