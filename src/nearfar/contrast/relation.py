@@ -7,6 +7,9 @@ Every pair is in one of three states:
     near     with a weight w > 0 (1 unless given),
     far      with a weight (1 unless given),
     ignored  it appears in no sum: a row against itself, a known duplicate, an unlabelled row.
+
+A `WeightRelation` may call a pair near to a degree and far to the rest (soft labels): it then has a part in both sums,
+and among "any" it stands once, like every near pair with weight 1.
 """
 
 from __future__ import annotations
@@ -182,7 +185,7 @@ class PairRelation(Relation):
             far = self._listed(self.far, rows, columns)
             if over == "far":
                 return Weights(far)
-            return Weights((self._listed(self.near, rows, columns) != 0).to(far.dtype) + far)
+            return Weights(far.masked_fill(self._listed(self.near, rows, columns) != 0, 1))
         r, c, _ = (self._outside if over == "any" else self._not_far).within(rows, columns)
         return Weights(None, (r, c) if len(r) else None)
 
@@ -317,18 +320,18 @@ class WeightRelation(Relation):
         """See `Relation.weights`."""
         near, far = self._block(rows, columns)
         if over == "any":
-            return Weights((near > 0).to(far.dtype) + far)
+            return Weights(far.masked_fill(near > 0, 1))
         return Weights(near if over == "near" else far)
 
     def counts(self, panel: int = 1024) -> Counts:
         """See `Relation.counts`; this one visits the blocks."""
-        near, far = [], []
+        near, far, ignored = [], [], []
         for start in range(0, self.shape[0], panel):
             n, f = self._block(slice(start, min(start + panel, self.shape[0])), slice(0, self.shape[1]))
             near.append((n > 0).sum(1))
-            far.append(((f > 0) & (n == 0)).sum(1))
-        near_count, far_count = torch.cat(near), torch.cat(far)
-        return Counts(near_count, far_count, self.shape[1] - near_count - far_count - int(self.same))
+            far.append((f > 0).sum(1))
+            ignored.append(((n == 0) & (f == 0)).sum(1))
+        return Counts(torch.cat(near), torch.cat(far), torch.cat(ignored) - int(self.same))
 
     @property
     def t(self) -> Relation:

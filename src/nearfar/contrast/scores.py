@@ -36,6 +36,7 @@ class Scores:
         two_way: bool = False,
     ) -> None:
         self.similarity, self.relation = similarity, relation
+        self.anchors, self.candidates = anchors, candidates
         self.temperature = temperature
         self.u, self.v = similarity.prepare(anchors, candidates, temperature)
         self.strategy = Strategy.of(strategy)
@@ -82,12 +83,10 @@ class Scores:
             torch.cat([done[k + s] for s in range(step)]) if step > 1 else done[k] for k in range(0, len(jobs), step)
         ]
 
-    def near_pairs(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """(anchors, candidates, scores) of the near pairs one by one, or None when there are too many to list."""
+    def near_pairs(self) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """(anchors, candidates, weights) of the near pairs one by one, or None when there are too many to list."""
         near = self.relation.near
-        if near is None:
-            return None
-        return near.rows, near.columns, pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
+        return None if near is None else (near.rows, near.columns, near.weights)
 
     def rows(self, function: RowFunction) -> tuple[Tensor, ...]:
         """Statistics that need whole rows: `function(scores, near, far)` of (B, C) matrices gives tensors (B,).

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..contrast import Composition, LearnedTemperature, LogSumExp, Mean, Scores, current, entry
+from ..contrast import Composition, Count, LearnedTemperature, LogSumExp, Mean, Scores, current, entry
 from ..contrast.objective import Terms
+
+
+def _log(weight: Tensor) -> Tensor:
+    """The logarithm of a sum of weights; 0 over nothing."""
+    return torch.where(weight > 0, weight, 1).log()
 
 
 @entry
@@ -32,22 +37,23 @@ class DCL(Composition):
 
     temperature: float | LearnedTemperature = 0.1
 
-    def weights(self, near: Tensor) -> Tensor | float:
-        """Weight of the attraction of every anchor."""
+    def weights(self, near: Tensor, counted: Tensor) -> Tensor | float:
+        """Weight of the attraction of every anchor, from its near similarity and whether it counts."""
         return 1.0
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Attraction to the near candidates, repulsion from the far ones only."""
         far, near = scores.reduce(LogSumExp("far"), Mean("near"))
-        return {"attract": -self.weights(near * current(self.temperature)) * near, "repel": far}
+        counted = (scores.near_count > 0) & (scores.far_count > 0)
+        return {"attract": -self.weights(near * current(self.temperature), counted) * near, "repel": far}
 
 
 @entry
 class DCLW(DCL):
     """Decoupled contrast with weights: pairs that already agree attract less.
 
-    w_i = 2 - N softmax_i(s_ii+ / sigma) over the batch, of mean 1. The reference code lets the gradient through the
-    weights, lightly detaches them; `detach` chooses. Shapes and value at chance as `DCL`.
+    w_i = 2 - N softmax_i(s_ii+ / sigma) over the N anchors that count, of mean 1. The reference code lets the gradient
+    through the weights, lightly detaches them; `detach` chooses. Shapes and value at chance as `DCL`.
 
     Args:
         sigma: width of the weights, on the scale of the similarity.
@@ -65,9 +71,10 @@ class DCLW(DCL):
     sigma: float = 0.5
     detach: bool = False
 
-    def weights(self, near: Tensor) -> Tensor:
+    def weights(self, near: Tensor, counted: Tensor) -> Tensor:
         """2 - N softmax(s / sigma)."""
-        weights = 2 - len(near) * torch.softmax(near / self.sigma, 0)
+        logits = (near / self.sigma).masked_fill(~counted, torch.finfo(near.dtype).min)
+        weights = 2 - counted.sum() * torch.softmax(logits, 0)
         return weights.detach() if self.detach else weights
 
 
@@ -75,8 +82,9 @@ class DCLW(DCL):
 class Debiased(Composition):
     """NT-Xent with the far term corrected for far candidates that are of the anchor's own class.
 
-    With M far candidates, p = exp(s_i+ / t) (its mean over several near ones) and S = sum_far exp(s / t):
-    Ng = max((S - tau M p) / (1 - tau), M exp(-1 / t)), and the value is -log(p / (p + Ng)).
+    With M far candidates, p = exp(s_i+ / t) and S = sum_far exp(s / t):
+    Ng = max((S - tau M p) / (1 - tau), M exp(-1 / t)), and the value is -log(p / (p + Ng)). Of several near candidates
+    Ng takes the mean exponential, as in the paper, and the ratio the exponential of the mean score, as in `NTXent`.
 
     Args:
         tau: the probability that a far candidate is of the anchor's class, in [0, 1).
@@ -101,15 +109,21 @@ class Debiased(Composition):
         if not 0 <= self.tau < 1:
             raise ValueError(f"tau is a probability in [0, 1), got {self.tau}")
 
-    def log_far(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
-        """log S, the log of the mean near exponential, and the mean near score."""
-        far, log_near, near = scores.reduce(LogSumExp("far"), LogSumExp("near"), Mean("near"))
-        return far, log_near - scores.near_count.clamp_min(1).log(), near
+    def far_sums(self) -> tuple[LogSumExp, ...]:
+        """The statistics of the far candidates."""
+        return (LogSumExp("far"),)
+
+    def log_far(self, sums: list[Tensor], log_m: Tensor) -> Tensor:
+        """log S from these statistics; -inf without far candidates."""
+        return sums[0]
 
     def per_anchor(self, scores: Scores) -> Terms:
         """softplus(log Ng - s_i+ / t)."""
-        far, log_p, near = self.log_far(scores)
-        log_m = scores.far_count.clamp_min(1).log()
+        log_near, near, near_weight, far_weight, *sums = scores.reduce(
+            LogSumExp("near"), Mean("near"), Count("near"), Count("far"), *self.far_sums()
+        )
+        log_m, log_p = _log(far_weight), log_near - _log(near_weight)
+        far = self.log_far(sums, log_m)
         # (S - tau M p) / (1 - tau) = S (1 - tau e^(log M + log p - log S)) / (1 - tau); the exponent is cut where the
         # bracket is negative anyway, and the logarithm is only taken where the bracket is positive.
         bracket = 1 - self.tau * (log_m + log_p - far).clamp_max(30).exp() if self.tau else torch.ones_like(far)
@@ -144,10 +158,11 @@ class HardNegative(Debiased):
 
     beta: float = 1.0
 
-    def log_far(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
-        """log S reweighted, the log of the mean near exponential, and the mean near score."""
-        hard, plain, log_near, near = scores.reduce(
-            LogSumExp("far", scale=1 + self.beta), LogSumExp("far", scale=self.beta), LogSumExp("near"), Mean("near")
-        )
-        log_s = hard - plain + scores.far_count.clamp_min(1).log()
-        return log_s, log_near - scores.near_count.clamp_min(1).log(), near
+    def far_sums(self) -> tuple[LogSumExp, ...]:
+        """Numerator and denominator of the weighted mean."""
+        return LogSumExp("far", scale=1 + self.beta), LogSumExp("far", scale=self.beta)
+
+    def log_far(self, sums: list[Tensor], log_m: Tensor) -> Tensor:
+        """log S reweighted."""
+        hard, plain = sums
+        return torch.where(plain > -math.inf, hard - plain, -math.inf) + log_m

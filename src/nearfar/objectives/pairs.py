@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from ..contrast import (
     Composition,
+    Count,
     LearnedBias,
     LearnedTemperature,
     NegativeEuclidean,
@@ -25,6 +26,11 @@ from ..contrast.objective import Terms
 
 def _violations(s: Tensor) -> Tensor:
     return (s > 0).to(s.dtype)
+
+
+def _share(total: Tensor, weight: Tensor) -> Tensor:
+    """The mean per anchor; 0 over nothing."""
+    return total / torch.where(weight > 0, weight, 1)
 
 
 @entry
@@ -67,12 +73,14 @@ class ContrastiveMargin(Composition):
             return (self.margin + s).relu()
 
         if self.average == "pairs":
-            near, far = scores.reduce(
-                Sum("near", of=lambda s: too_far(s).square() / 2), Sum("far", of=lambda s: too_near(s).square() / 2)
+            near, far, near_weight, far_weight = scores.reduce(
+                Sum("near", of=lambda s: too_far(s).square() / 2),
+                Sum("far", of=lambda s: too_near(s).square() / 2),
+                Count("near"),
+                Count("far"),
             )
-            pairs = scores.near_count + scores.far_count
-            share = pairs.clamp_min(1)
-            return {"attract": (near / share, pairs), "repel": (far / share, pairs)}
+            pairs = near_weight + far_weight
+            return {"attract": (_share(near, pairs), pairs), "repel": (_share(far, pairs), pairs)}
         near, far, near_count, far_count = scores.reduce(
             Sum("near", of=too_far),
             Sum("far", of=too_near),
@@ -80,8 +88,8 @@ class ContrastiveMargin(Composition):
             Sum("far", of=lambda s: _violations(too_near(s))),
         )
         return {
-            "attract": (near / near_count.clamp_min(1), near_count),
-            "repel": (far / far_count.clamp_min(1), far_count),
+            "attract": (_share(near, near_count), near_count),
+            "repel": (_share(far, far_count), far_count),
         }
 
 

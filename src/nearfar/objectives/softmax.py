@@ -5,19 +5,10 @@ from __future__ import annotations
 from dataclasses import field
 from typing import ClassVar
 
+import torch
 from torch.nn.functional import softplus
 
-from ..contrast import (
-    Composition,
-    Dot,
-    LearnedTemperature,
-    LogSumExp,
-    Mean,
-    Scores,
-    Similarity,
-    Sum,
-    entry,
-)
+from ..contrast import Composition, Count, Dot, LearnedTemperature, LogSumExp, Mean, Scores, Similarity, entry
 from ..contrast.objective import Terms
 
 
@@ -138,8 +129,8 @@ class SupCon(Composition):
             (value,) = scores.reduce(Mean("near", of=lambda s, t: softplus(t - s), given=(far,)))
             return {"contrast": value}
         if self.average == "inside":
-            every, near = scores.reduce(LogSumExp("any"), LogSumExp("near"))
-            return {"attract": -(near - scores.near_count.clamp_min(1).log()), "repel": every}
+            every, near, weight = scores.reduce(LogSumExp("any"), LogSumExp("near"), Count("near"))
+            return {"attract": torch.where(weight > 0, weight, 1).log() - near, "repel": every}
         every, near = scores.reduce(LogSumExp("any"), Mean("near"))
         return {"attract": -near, "repel": every}
 
@@ -174,8 +165,7 @@ class NPair(Composition):
             pairs = scores.near_pairs()
             if pairs is None:
                 raise ValueError("NPair with l2 needs near pairs that can be listed: one class per pair")
-            rows, columns, _ = pairs
-            # prepare() leaves dot-product rows as they are, but for the temperature, which is 1 here.
-            norms = scores.u[rows].square().sum(1) + scores.v[columns].square().sum(1)
-            terms["norms"] = self.l2 * Sum("near").of_pairs(norms, None, rows, len(scores.u))
+            rows, columns, weights = pairs
+            norms = scores.anchors[rows].square().sum(1) + scores.candidates[columns].square().sum(1)
+            terms["norms"] = self.l2 * Mean("near").of_pairs(norms, weights, rows, len(scores.anchors))
         return terms

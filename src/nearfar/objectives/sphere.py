@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,7 +44,11 @@ class AlignUniform(Objective):
         rows = check_views("AlignUniform", views)
         if len(rows) != 2 or len(rows[0]) != len(rows[1]) or len(rows[0]) < 2:
             raise ValueError(f"AlignUniform needs two views of the same two or more rows, got {[len(r) for r in rows]}")
-        a, b = (normalize(r, dim=1) for r in rows)
+        with torch.autocast(rows[0].device.type, enabled=False):
+            return self._measured(rows[0], rows[1], strategy)
+
+    def _measured(self, a: Tensor, b: Tensor, strategy: str | None) -> tuple[Tensor, ...]:
+        a, b = normalize(a, dim=1), normalize(b, dim=1)
         distance = (a - b).square().sum(1)
         if self.alpha != 2:
             # The root has no slope at 0; rows that agree exactly are left at 0.
@@ -102,14 +106,17 @@ class Spectral(Composition):
     similarity: Similarity = field(default_factory=Dot)
     mu: float = 1.0
 
-    def _arrange(self, views: tuple[Tensor, ...], *how: object) -> Arrangement:
+    def _arrange(self, *how: Any) -> Arrangement:
         radius = self.mu**0.5
 
         def shorten(z: Tensor) -> Tensor:
             norm = z.norm(dim=1, keepdim=True)
             return torch.where(norm >= radius, z * (radius / norm.clamp_min(1e-12)), z)
 
-        return super()._arrange(tuple(map(shorten, check_views("Spectral", views))), *how)
+        made = super()._arrange(*how)
+        anchors = shorten(made.anchors)
+        same = made.candidates is made.anchors
+        return Arrangement(anchors, anchors if same else shorten(made.candidates), made.relation)
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Attraction, linear, and repulsion, quadratic."""
