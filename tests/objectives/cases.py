@@ -1,0 +1,203 @@
+"""The cases of the contract battery: every entry of the catalogue with its notable variants and their oracles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import oracles
+import torch
+from oracles import Arranged, all_scores
+from torch import Tensor
+
+from nearfar.contrast import LearnedTemperature, Strategy
+from nearfar.objectives import (
+    DCL,
+    DCLW,
+    AlignUniform,
+    BarlowTwins,
+    ContrastiveMargin,
+    Debiased,
+    HardNegative,
+    InfoNCE,
+    Logistic,
+    NPair,
+    NTXent,
+    SigLIP,
+    Spectral,
+    SupCon,
+    SymmetricInfoNCE,
+    TripletAll,
+    TripletHard,
+    TripletSemiHard,
+    VICReg,
+    catalogue,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One objective as configured, and what judges it.
+
+    layout: "joint" or "cross" as the published objective has it, "views" for those that compare no pairs.
+    score: how the oracle scores two rows; None for "views", whose oracle takes the two matrices.
+    """
+
+    name: str
+    make: Callable[[], torch.nn.Module]
+    layout: str
+    oracle: Callable[..., Tensor]
+    score: Callable[[Tensor, Tensor], Tensor] | None = None
+    softmax: bool = False
+
+    @property
+    def entry(self) -> str:
+        return self.name.split()[0]
+
+    @property
+    def compares(self) -> bool:
+        return self.layout != "views"
+
+    def objective(self) -> torch.nn.Module:
+        """The objective in float64, learned numbers at exactly their published start."""
+        made = self.make().double()
+        for module in made.modules():
+            if isinstance(module, LearnedTemperature):
+                with torch.no_grad():
+                    module.log_inverse.copy_(torch.tensor(-math.log(round(float(module()), 6)), dtype=torch.float64))
+        return made
+
+    def naive(self, rows: Arranged, objective: torch.nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+        """The oracle's value, and the leaves that stand for the objective's learned numbers."""
+        leaves = {k: p.detach().clone().requires_grad_() for k, p in objective.named_parameters()}
+        learned_t, learned_b = leaves.get("temperature.log_inverse"), leaves.get("bias.bias")
+        t = torch.tensor(1.0 if learned_t is not None else objective.temperature, dtype=torch.float64)
+        t = (-learned_t).exp() if learned_t is not None else t
+        b = (
+            learned_b
+            if learned_b is not None
+            else torch.tensor(float(getattr(objective, "bias", 0.0)), dtype=torch.float64)
+        )
+        s = all_scores(self.score, rows.anchors, rows.candidates)
+        extra = {"rows": rows} if self.name == "NPair l2" else {}
+        return self.oracle(s, rows.near, rows.far, t, b, **extra), leaves
+
+
+def learned(value: float) -> LearnedTemperature:
+    return LearnedTemperature(value)
+
+
+o = oracles
+CASES = [
+    Case("ContrastiveMargin", ContrastiveMargin, "joint", o.margin_violations(1.0, 0.0), o.minus_distance),
+    Case(
+        "ContrastiveMargin pairs",
+        lambda: ContrastiveMargin(average="pairs"),
+        "joint",
+        o.margin_pairs(1.0),
+        o.minus_distance,
+    ),
+    Case("TripletAll", TripletAll, "joint", o.triplet_all(0.2, "violations"), o.minus_distance),
+    Case(
+        "TripletAll triplets",
+        lambda: TripletAll(average="triplets"),
+        "joint",
+        o.triplet_all(0.2, "all"),
+        o.minus_distance,
+    ),
+    Case("TripletAll soft", lambda: TripletAll(soft=True), "joint", o.triplet_soft, o.minus_distance),
+    Case("TripletHard", TripletHard, "joint", o.triplet_hard(0.2), o.minus_distance),
+    Case("TripletHard soft", lambda: TripletHard(soft=True), "joint", o.triplet_hard(None), o.minus_distance),
+    Case("TripletSemiHard", TripletSemiHard, "joint", o.triplet_semihard(0.2), o.minus_square),
+    Case("NPair", NPair, "cross", o.infonce, o.dot, softmax=True),
+    Case("NPair l2", lambda: NPair(l2=0.1), "cross", o.npair(0.1), o.dot),
+    Case("Logistic", Logistic, "cross", o.logistic, o.cosine),
+    Case("SigLIP", SigLIP, "cross", o.logistic, o.cosine),
+    Case("SigLIP fixed", lambda: SigLIP(temperature=0.1, bias=-10.0), "cross", o.logistic, o.cosine),
+    Case("InfoNCE", lambda: InfoNCE(temperature=0.5), "cross", o.infonce, o.cosine, softmax=True),
+    Case(
+        "SymmetricInfoNCE",
+        lambda: SymmetricInfoNCE(temperature=0.5),
+        "cross",
+        o.symmetric_infonce,
+        o.cosine,
+        softmax=True,
+    ),
+    Case(
+        "SymmetricInfoNCE learned",
+        lambda: SymmetricInfoNCE(temperature=learned(0.5)),
+        "cross",
+        o.symmetric_infonce,
+        o.cosine,
+    ),
+    Case("NTXent", lambda: NTXent(temperature=0.5), "joint", o.infonce, o.cosine, softmax=True),
+    Case("NTXent learned", lambda: NTXent(temperature=learned(0.5)), "joint", o.infonce, o.cosine),
+    Case("SupCon", lambda: SupCon(temperature=0.5), "joint", o.infonce, o.cosine, softmax=True),
+    Case(
+        "SupCon inside",
+        lambda: SupCon(temperature=0.5, average="inside"),
+        "joint",
+        o.supcon_inside,
+        o.cosine,
+        softmax=True,
+    ),
+    Case(
+        "SupCon exclusive",
+        lambda: SupCon(temperature=0.5, average="exclusive"),
+        "joint",
+        o.supcon_exclusive,
+        o.cosine,
+        softmax=True,
+    ),
+    Case("DCL", lambda: DCL(temperature=0.5), "joint", o.dcl, o.cosine, softmax=True),
+    Case("DCLW", lambda: DCLW(temperature=0.5), "joint", o.dclw(0.5, False), o.cosine, softmax=True),
+    Case(
+        "DCLW detached", lambda: DCLW(temperature=0.5, detach=True), "joint", o.dclw(0.5, True), o.cosine, softmax=True
+    ),
+    Case("Debiased", lambda: Debiased(temperature=0.5), "joint", o.debiased(0.1), o.cosine, softmax=True),
+    Case(
+        "Debiased tau 0", lambda: Debiased(temperature=0.5, tau=0.0), "joint", o.debiased(0.0), o.cosine, softmax=True
+    ),
+    Case("HardNegative", lambda: HardNegative(temperature=0.5), "joint", o.debiased(0.1, 1.0), o.cosine, softmax=True),
+    Case(
+        "HardNegative tau 0",
+        lambda: HardNegative(temperature=0.5, tau=0.0),
+        "joint",
+        o.debiased(0.0, 1.0),
+        o.cosine,
+        softmax=True,
+    ),
+    Case("AlignUniform", AlignUniform, "views", o.align_uniform(2, 2, 1, 1)),
+    Case("AlignUniform alpha 1", lambda: AlignUniform(alpha=1.0), "views", o.align_uniform(1, 2, 1, 1)),
+    Case("Spectral", Spectral, "cross", o.spectral(1.0), o.shortened_dot(1.0)),
+    Case("Spectral mu 3", lambda: Spectral(mu=3.0), "cross", o.spectral(3.0), o.shortened_dot(3.0)),
+    Case("BarlowTwins", BarlowTwins, "views", o.barlow(0.0051, 1.0)),
+    Case("BarlowTwins scaled", lambda: BarlowTwins(scale=0.1), "views", o.barlow(0.0051, 0.1)),
+    Case("VICReg", VICReg, "views", o.vicreg("official")),
+    Case("VICReg paper", lambda: VICReg(form="paper"), "views", o.vicreg("paper")),
+]
+
+# The battery is parametrised over the catalogue: an entry without a case stands in it as None, and fails.
+EVERY: list[tuple[str, Case | None]] = [
+    (case.name if case else name, case)
+    for name in catalogue()
+    for case in ([c for c in CASES if c.entry == name] or [None])
+]
+BY_NAME = {c.name: c for c in CASES}
+
+DENSE, TILED = Strategy("dense"), Strategy("tiled", tile=3)
+
+
+def tiled(side: int) -> Strategy:
+    return Strategy("tiled", tile=side)
+
+
+def rows(seed: int, n: int, width: int = 3) -> Tensor:
+    """Random rows, none of them special."""
+    return torch.randn(n, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def strategies(case: Case) -> list[dict]:
+    """Keyword arguments for every way to visit the scores; moments visit none."""
+    return [{"strategy": DENSE}, {"strategy": TILED}] if case.compares or case.entry == "AlignUniform" else [{}]
