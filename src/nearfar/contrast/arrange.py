@@ -35,7 +35,8 @@ def check_views(name: str, views: tuple[Tensor, ...]) -> list[Tensor]:
             widths = [v.shape[1] for v in views]
             raise ValueError(f"{name}: views must have one width, got {widths}; project them to the same width first")
     # Half precision is widened here, once: sums of exponentials need the range, and rows are small beside scores.
-    return [v if v.dtype == torch.float64 else v.float() for v in views]
+    wide = torch.float64 if any(v.dtype == torch.float64 for v in views) else torch.float32
+    return [v.to(wide) for v in views]
 
 
 def arrange(
@@ -61,9 +62,10 @@ def arrange(
         keys = torch.as_tensor(keys, device=rows[0].device).long()
         if keys.shape != (n,):
             raise ValueError(f"{name}: {what} must be one per row, got {tuple(keys.shape)} for {n} rows")
-    extra = None if negatives is None else check_views(name, (rows[0], negatives))[1]
+    extra = None if negatives is None else _extra(name, rows[0], negatives)
+    extra_keys = _extra_keys(name, what, n if keys is None else keys, extra, negative_ids)
     if layout == "cross" and len(rows) == 2:
-        return _cross(rows, keys, what, extra, negative_ids)
+        return _cross(rows, keys, what, extra, extra_keys)
     if layout == "cross" and len(rows) > 2:
         raise ValueError(f"{name} compares two views, got {len(rows)}; pass all rows in one tensor with ids instead")
     if keys is None:
@@ -75,10 +77,31 @@ def arrange(
     z, keys = (rows[0], keys) if len(rows) == 1 else (torch.cat(rows), keys.repeat(len(rows)))
     if extra is None:
         return Arrangement(z, z, same_key(keys))
-    if negative_ids is None:
-        negative_ids = keys.max() + 1 + torch.arange(len(extra), device=z.device)
     own = torch.arange(len(z), device=z.device)
-    return Arrangement(z, torch.cat([z, extra]), same_key(keys, torch.cat([keys, negative_ids]), own))
+    return Arrangement(z, torch.cat([z, extra]), same_key(keys, torch.cat([keys, extra_keys]), own))
+
+
+def _extra(name: str, rows: Tensor, negatives: Tensor) -> Tensor:
+    if negatives.ndim != 2 or negatives.shape[1] != rows.shape[1]:
+        raise ValueError(f"{name}: negatives must be (M, {rows.shape[1]}) like the rows, got {tuple(negatives.shape)}")
+    return negatives.to(rows.dtype)
+
+
+def _extra_keys(name: str, what: str, keys: Tensor | int, extra: Tensor | None, given: Tensor | None) -> Tensor:
+    """Keys of the further candidates: as given, else new ones; `keys` is the number of rows where they have none."""
+    if extra is None:
+        if given is not None:
+            raise ValueError(f"{name}: negative_ids without negatives; pass the rows they belong to")
+        return torch.empty(0, dtype=torch.long)
+    if given is None:
+        first = keys if isinstance(keys, int) else int(keys.max()) + 1 if len(keys) else 0
+        return torch.arange(max(first, 0), max(first, 0) + len(extra), device=extra.device)
+    given = torch.as_tensor(given, device=extra.device).long()
+    if given.shape != (len(extra),):
+        raise ValueError(
+            f"{name}: negative_ids ({what}) must be one per row, got {tuple(given.shape)} for {len(extra)}"
+        )
+    return given
 
 
 def _given(name: str, rows: list[Tensor], relation: Relation, more: bool) -> Arrangement:
@@ -89,12 +112,15 @@ def _given(name: str, rows: list[Tensor], relation: Relation, more: bool) -> Arr
     shape = (len(rows[0]), len(rows[-1]))
     if relation.shape != shape:
         raise ValueError(f"{name}: the relation is over {relation.shape} anchors and candidates, the rows are {shape}")
+    if relation.symmetric and rows[-1] is not rows[0]:
+        raise ValueError(
+            f"{name}: the relation is over one set of rows, which are never their own candidates; pass one tensor, "
+            f"or a relation of two sets such as same_key(keys, keys.clone())"
+        )
     return Arrangement(rows[0], rows[-1], relation)
 
 
-def _cross(
-    rows: list[Tensor], keys: Tensor | None, what: str, extra: Tensor | None, extra_ids: Tensor | None
-) -> Arrangement:
+def _cross(rows: list[Tensor], keys: Tensor | None, what: str, extra: Tensor | None, extra_keys: Tensor) -> Arrangement:
     n, device = len(rows[0]), rows[0].device
     candidates = rows[1] if extra is None else torch.cat([rows[1], extra])
     if extra is None:
@@ -103,8 +129,6 @@ def _cross(
         relation = same_key(keys, keys.clone()) if what == "labels" else paired(n, keys)
         return Arrangement(rows[0], candidates, relation)
     first = torch.arange(n, device=device) if keys is None else keys
-    if extra_ids is None:
-        extra_ids = first.max() + 1 + torch.arange(len(extra), device=device)
-    every = torch.cat([first, extra_ids.to(device).long()])
+    every = torch.cat([first, extra_keys])
     relation = same_key(first, every) if what == "labels" else paired(n, first, every)
     return Arrangement(rows[0], candidates, relation)

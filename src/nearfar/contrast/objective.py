@@ -157,7 +157,9 @@ class Composition(Objective):
         made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
         with torch.autocast(made.anchors.device.type, enabled=False):
             parts = self._terms(self._scores(made, strategy))
-        return torch.stack([_pool(values, weights) for values, weights in parts.values()]).sum()
+        total = torch.stack([_pool(values, weights) for values, weights in parts.values()]).sum()
+        # A batch without any pair that counts has the value 0, and a gradient of 0 rather than none: training goes on.
+        return total if total.requires_grad else total + made.anchors[:0].sum() + made.candidates[:0].sum()
 
     def inspect(
         self,
@@ -174,7 +176,7 @@ class Composition(Objective):
         Args:
             views: two or more tensors (N, D) whose rows match, or one (R, D).
             ids: (N,) or (R,) which item a row shows; rows of one item are near, or ignored where views are paired.
-            labels: (N,) or (R,) classes, near when equal; -1 is unknown and ignored.
+            labels: (N,) or (R,) classes, near when equal; -1 is unknown and ignored. Where given, ids have no say.
             relation: an explicit relation over view 1 x view 2, or over the rows of a single tensor.
             negatives: (M, D) further candidates, such as a queue; far unless `negative_ids` (M,) say otherwise.
             strategy: overrides the objective's own.
@@ -191,8 +193,8 @@ class Composition(Objective):
             with torch.no_grad():
                 plain = Scores(self.similarity, made.anchors, made.candidates, made.relation, 1.0, scores.strategy)
                 near, far = plain.reduce(Mean("near"), Mean("far"))
-                known, counts = plain.counts.near > 0, plain.counts
-                chance = self._if_all_score(made, self.similarity.unrelated, strategy)
+                counts, unrelated = plain.counts, self.similarity.unrelated
+                chance = None if unrelated is None else self._if_all_score(made, unrelated, strategy)
                 equal = (
                     None if isinstance(self.similarity, Dot) else 1.0 if isinstance(self.similarity, Cosine) else 0.0
                 )
@@ -207,13 +209,13 @@ class Composition(Objective):
             masked=int(counts.ignored.sum()),
             chance=chance,
             collapsed=collapsed,
-            near_mean=float(_pool(near, known.to(near.dtype))),
-            far_mean=float(_pool(far, (counts.far > 0).to(far.dtype))),
+            near_mean=float(_pool(near, counts.near.to(near.dtype))),
+            far_mean=float(_pool(far, counts.far.to(far.dtype))),
         )
 
     def pieces(self) -> dict[str, str]:
         """What the objective is made of; the statistics are those it really asks for, seen on a batch of four rows."""
-        z = torch.eye(2, 4)
+        z = torch.eye(2, 4, device=next((p.device for p in self.parameters()), None))
         asked: list[str] = []
 
         class Recording(Scores):
@@ -302,9 +304,12 @@ def _short(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, LearnedTemperature):
-        return {"learned_temperature": float(value().detach()), "low": value.low, "high": value.high}
+        now = min(max(float(value().detach()), value.low), value.high)  # float32 may step over a bound
+        return {"learned_temperature": now, "low": value.low, "high": value.high}
     if isinstance(value, LearnedBias):
         return {"learned_bias": float(value().detach())}
+    if isinstance(value, Strategy):
+        return {"strategy": value.kind, "tile": value.tile, "budget": value.budget}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__, **dataclasses.asdict(value)}
     return value

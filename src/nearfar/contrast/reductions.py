@@ -171,7 +171,7 @@ class LogSumExp(Reduction):
 
     def value(self, state: State) -> Tensor:
         """Maximum plus logarithm of the sum."""
-        return torch.where(state[1] > 0, state[0] + state[1].log(), -math.inf)
+        return torch.where(state[1] == 0, -math.inf, state[0] + state[1].log())
 
     def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
         """g scale w exp(scale v - value)."""
@@ -190,8 +190,8 @@ class LogSumExp(Reduction):
         top = values.new_full((n,), -math.inf).scatter_reduce(0, rows, values.detach(), "amax")
         shift = torch.where(top > -math.inf, top, 0)
         total = values.new_zeros(n).index_add(0, rows, (values - shift[rows]).exp())
-        some = total > 0
-        return torch.where(some, shift + torch.where(some, total, 1).log(), -math.inf)
+        none = total == 0
+        return torch.where(none, -math.inf, shift + torch.where(none, 1, total).log())
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Max(Reduction):
 
     def merge(self, a: State, b: State) -> State:
         """The better one; of equals the one with the lower number."""
-        better = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]) & (b[1] >= 0))
+        better = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]) & (b[1] >= 0)) | b[0].isnan()
         return torch.where(better, b[0], a[0]), torch.where(better, b[1], a[1])
 
     def value(self, state: State) -> Tensor:
@@ -235,12 +235,12 @@ class Max(Reduction):
         signed = values * self.sign
         top = values.new_full((n,), -math.inf).scatter_reduce(0, rows, signed.detach(), "amax")
         place = torch.arange(len(rows), device=rows.device)
-        first = torch.full_like(rows, len(rows)) if n == len(rows) else rows.new_full((n,), len(rows))
+        first = rows.new_full((n,), len(rows))
         first = first.scatter_reduce(0, rows, torch.where(signed.detach() == top[rows], place, len(rows)), "amin")
         some = first < len(rows)
         if not len(values):
             return top * self.sign
-        return torch.where(some, values[torch.where(some, first, 0)], -math.inf * self.sign)
+        return torch.where(some, values[torch.where(some, first, 0)], top * self.sign)
 
 
 @dataclass(frozen=True)

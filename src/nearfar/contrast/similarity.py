@@ -22,10 +22,14 @@ from torch.nn.functional import normalize
 
 @dataclass(frozen=True)
 class Similarity:
-    """Base of all similarities; `formula` says what is computed and `unrelated` what two unrelated rows score."""
+    """Base of all similarities; `formula` says what is computed."""
 
     formula: ClassVar[str] = ""
-    unrelated: ClassVar[float] = 0.0
+
+    @property
+    def unrelated(self) -> float | None:
+        """What two unrelated (orthogonal) rows score; None where it depends on their lengths."""
+        return 0.0
 
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """Rows U (R, K) and V (C, K) whose products, after the link, are the scores divided by the temperature."""
@@ -89,7 +93,11 @@ class NegativeSquaredEuclidean(Similarity):
 
     normalize: bool = True
     formula: ClassVar[str] = "s_ij = -|z_i - z_j|^2"
-    unrelated: ClassVar[float] = -2.0
+
+    @property
+    def unrelated(self) -> float | None:
+        """-2 for unit rows."""
+        return -2.0 if self.normalize else None
 
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """Rows with their squared norms appended."""
@@ -106,7 +114,11 @@ class NegativeEuclidean(Similarity):
 
     normalize: bool = True
     formula: ClassVar[str] = "s_ij = -|z_i - z_j|"
-    unrelated: ClassVar[float] = -(2.0**0.5)
+
+    @property
+    def unrelated(self) -> float | None:
+        """-sqrt(2) for unit rows."""
+        return -(2.0**0.5) if self.normalize else None
 
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the squared distance; the temperature enters squared since the link takes a root."""

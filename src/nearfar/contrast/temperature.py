@@ -6,6 +6,29 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+
+class _Held(torch.autograd.Function):
+    """Clamp whose gradient still passes at and beyond a bound where it leads back inside.
+
+    The plain clamp has no gradient beyond its bounds: one step too far and the number would never learn again.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, low: float, high: float) -> Tensor:
+        """The number kept inside [low, high]."""
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high  # type: ignore[attr-defined]
+        return x.clamp(low, high)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        """Zero only where descent would lead further outside."""
+        (x,), (low, high) = ctx.saved_tensors, ctx.bounds
+        outward = ((x < low) & (upstream > 0)) | ((x > high) & (upstream < 0))
+        return torch.where(outward, 0, upstream), None, None
 
 
 class LearnedTemperature(nn.Module):
@@ -27,7 +50,7 @@ class LearnedTemperature(nn.Module):
 
     def forward(self) -> Tensor:
         """The temperature now, a scalar tensor."""
-        return torch.exp(-self.log_inverse.clamp(-math.log(self.high), -math.log(self.low)))
+        return torch.exp(-_Held.apply(self.log_inverse, -math.log(self.high), -math.log(self.low)))
 
     def extra_repr(self) -> str:
         """The value now and its range."""

@@ -58,7 +58,10 @@ def build(config: dict[str, Any]) -> Objective:
     entries = catalogue()
     if name not in entries:
         raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
-    return entries[name](**{k: _value(v) for k, v in arguments.items()})
+    try:
+        return entries[name](**{k: _value(v) for k, v in arguments.items()})
+    except TypeError as error:
+        raise ConfigError(f"{name} cannot be made from {arguments}: {error}") from error
 
 
 def _value(plain: Any) -> Any:
@@ -68,10 +71,10 @@ def _value(plain: Any) -> Any:
         return LearnedTemperature(plain["learned_temperature"], plain["low"], plain["high"])
     if "learned_bias" in plain:
         return LearnedBias(plain["learned_bias"])
-    if plain.get("kind") == "Strategy":
-        return Strategy(**{k: v for k, v in plain.items() if k != "kind"})
+    if "strategy" in plain:
+        return Strategy(plain["strategy"], plain["tile"], plain["budget"])
     kind = getattr(_similarity, str(plain.get("kind")), None)
-    if kind is None:
+    if not (isinstance(kind, type) and issubclass(kind, _similarity.Similarity)):
         raise ConfigError(f"there is no similarity {plain.get('kind')!r}")
     return kind(**{k: v for k, v in plain.items() if k != "kind"})
 

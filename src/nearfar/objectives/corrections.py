@@ -126,8 +126,9 @@ class Debiased(Composition):
         far = self.log_far(sums, log_m)
         # (S - tau M p) / (1 - tau) = S (1 - tau e^(log M + log p - log S)) / (1 - tau); the exponent is cut where the
         # bracket is negative anyway, and the logarithm is only taken where the bracket is positive.
-        bracket = 1 - self.tau * (log_m + log_p - far).clamp_max(30).exp() if self.tau else torch.ones_like(far)
-        positive = bracket > 0
+        exponent = torch.where(far == -math.inf, -math.inf, log_m + log_p - far)
+        bracket = 1 - self.tau * exponent.clamp_max(30).exp() if self.tau else torch.ones_like(far)
+        positive = ~(bracket <= 0)  # not a number passes, to be seen in the value
         log_ng = far + torch.where(positive, bracket, 1).log() - math.log1p(-self.tau)
         floor = log_m - 1 / torch.as_tensor(current(self.temperature), dtype=far.dtype, device=far.device)
         log_ng = torch.maximum(torch.where(positive, log_ng, -math.inf), floor)
@@ -165,4 +166,4 @@ class HardNegative(Debiased):
     def log_far(self, sums: list[Tensor], log_m: Tensor) -> Tensor:
         """log S reweighted."""
         hard, plain = sums
-        return torch.where(plain > -math.inf, hard - plain, -math.inf) + log_m
+        return torch.where(plain == -math.inf, -math.inf, hard - plain) + log_m

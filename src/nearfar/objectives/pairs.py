@@ -24,8 +24,8 @@ from ..contrast import (
 from ..contrast.objective import Terms
 
 
-def _violations(s: Tensor) -> Tensor:
-    return (s > 0).to(s.dtype)
+def _violations(excess: Tensor) -> Tensor:
+    return (excess != 0).to(excess.dtype)  # not a number counts too, so that it is seen in the value
 
 
 def _share(total: Tensor, weight: Tensor) -> Tensor:

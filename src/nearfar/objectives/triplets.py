@@ -18,6 +18,12 @@ from ..contrast import Composition, Max, Min, NegativeEuclidean, NegativeSquared
 from ..contrast.objective import Terms
 
 
+def _unordered(ordered: Tensor) -> Tensor:
+    """Not a number for rows that hold one, else 0: sorting puts it last, where no comparison would find it."""
+    last = ordered[:, -1].detach()
+    return torch.where(last.isnan(), last, 0)
+
+
 def _averaged(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Means per anchor, weighted by how many triplets each stands for."""
     return total / count.clamp_min(1), count
@@ -89,7 +95,7 @@ def _hinge_sums(d: Tensor, near: Tensor, far: Tensor, margin: float, violating: 
     hinge = behind * torch.where(near, limit, 0) - running.gather(1, behind)
     pairs = (near.sum(1) * far.sum(1)).to(d.dtype)
     count = torch.where(near, behind, 0).sum(1).to(d.dtype) if violating else pairs
-    return torch.where(near, hinge, 0).sum(1), count
+    return torch.where(near, hinge, 0).sum(1), count + _unordered(ordered)
 
 
 @entry
@@ -125,7 +131,8 @@ class TripletHard(Composition):
         if self.soft:
             return {"triplets": softplus(gap)}
         value = (gap + self.margin).relu()
-        return {"triplets": (value, (valid & (value > 0)).to(value.dtype))}
+        # Not a number counts too, so that it is seen in the value.
+        return {"triplets": (value, (valid & (value != 0)).to(value.dtype))}
 
 
 @entry
@@ -164,4 +171,4 @@ class TripletSemiHard(Composition):
         chosen = ordered.gather(1, torch.minimum(place, last))
         counted = near & (n_far > 0)[:, None]
         hinge = torch.where(counted, d + self.margin - torch.where(torch.isinf(chosen), 0, chosen), 0).relu()
-        return hinge.sum(1), counted.sum(1).to(d.dtype)
+        return hinge.sum(1), counted.sum(1) + _unordered(ordered)
