@@ -370,7 +370,7 @@ def triplet_semihard(margin: float) -> Callable[..., Tensor]:
             for j, _ in listed(near[i]):
                 if n:
                     d = -s[i][j] / t
-                    beyond = [x for x in n if number(x) > float(d)]
+                    beyond = [x for x in n if number(x) > number(d)]
                     chosen = min(beyond, key=number) if beyond else max(n, key=number)
                     hinge = d - chosen + margin
                     values.append(hinge if number(hinge) > 0 else hinge * 0)
