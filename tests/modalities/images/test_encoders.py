@@ -12,8 +12,8 @@ from nearfar.errors import ConfigError
 from nearfar.modalities.images.encoders import default_encoder, encoder
 
 CASES = [
-    ("small", 28, 256),
-    ("small", 64, 256),
+    ("small", 28, 1024),
+    ("small", 64, 1024),
     ("resnet18", 8, 512),
     ("torchvision/resnet18", 65, 512),
     ("mobilenet_v3_small", 32, 1024),

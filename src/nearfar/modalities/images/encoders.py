@@ -14,22 +14,23 @@ SMALL_SIDE = 64  # up to this many pixels images are "small": own net by default
 
 
 class Small(nn.Sequential):
-    """Four strided 3x3 convolutions with batch normalisation and ReLU, then the mean over space.
+    """Three strided convolutions with batch normalisation and ReLU, then means over the quarters of the picture.
 
-    (B, C, H, W) -> (B, 256); 0.4 million parameters; each layer halves the sides. Made for 16 to 64 pixels and for
-    training on a CPU.
+    (B, C, H, W) -> (B, 1024); 0.17 million parameters. Made for 16 to 64 pixels and for training on a CPU. The embedding
+    keeps four quarters of 256 numbers because where something is still matters at such sizes: with few labels, a mean
+    over the whole picture was measured to be several points worse.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...] = (32, 64, 128, 256)) -> None:
+    def __init__(self, channels: int) -> None:
         layers: list[nn.Module] = []
-        for before, after in zip((channels, *widths), widths, strict=False):
+        for before, after, kernel in ((channels, 32, 5), (32, 64, 3), (64, 256, 3)):
             layers += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2, bias=False),
                 nn.BatchNorm2d(after),
                 nn.ReLU(True),
             ]
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.width = widths[-1]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.width = 4 * 256
 
 
 class Backbone(nn.Module):
@@ -73,7 +74,7 @@ def encoder(name: str, channels: int, size: int) -> nn.Module:
 
     >>> net = encoder("small", channels=1, size=28)
     >>> net.width, net(torch.zeros(2, 1, 28, 28)).shape
-    (256, torch.Size([2, 256]))
+    (1024, torch.Size([2, 1024]))
     """
     if channels < 1:
         raise ConfigError(f"an encoder needs at least 1 channel, not {channels}")

@@ -1,0 +1,14 @@
+"""All benchmarks, one table after another: `make bench`."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from . import ntxent, views
+
+if __name__ == "__main__":
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    ntxent.main()
+    sys.exit(views.main())
