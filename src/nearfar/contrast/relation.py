@@ -80,7 +80,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A list of (row, column) pairs sorted by row, with weights (None: all 1)."""
+    """A list of (row, column) pairs, with weights (None: all 1); a relation keeps them sorted by row."""
 
     rows: Tensor
     columns: Tensor
@@ -91,6 +91,10 @@ class Pairs:
         """Sort by row."""
         order = torch.argsort(rows, stable=True)
         return Pairs(rows[order], columns[order], None if weights is None else weights[order])
+
+    def in_order(self) -> Pairs:
+        """The same pairs sorted by row."""
+        return Pairs.of(self.rows, self.columns, self.weights)
 
     @property
     def t(self) -> Pairs:
@@ -138,9 +142,12 @@ class PairRelation(Relation):
     Args:
         shape: (R, C).
         near: the near pairs, with optional weights.
-        ignored: pairs that do not count (near pairs must not be among them).
+        ignored: pairs that do not count.
         far: if given, only these pairs are far and every pair that is not listed is ignored.
         own: (R,) for each anchor the column that is the anchor itself, -1 if none; always ignored.
+
+    Raises:
+        ValueError: a pair lies outside the shape, or is listed twice.
     """
 
     def __init__(
@@ -152,21 +159,14 @@ class PairRelation(Relation):
         own: Tensor | None = None,
         symmetric: bool = False,
     ) -> None:
-        self.shape, self.near, self.far, self.own, self.symmetric = shape, near, far, own, symmetric
-        self.ignored = ignored
-        self.keys = None
-        device = near.rows.device
-        if own is not None:
-            mine = (own >= 0).nonzero().squeeze(1)
-            self_pairs = Pairs(mine, own[mine])
-            dropped = [self_pairs] if ignored is None else [self_pairs, ignored]
-            self._outside = Pairs.of(torch.cat([p.rows for p in dropped]), torch.cat([p.columns for p in dropped]))
-        else:
-            empty = torch.empty(0, dtype=torch.long, device=device)
-            self._outside = ignored or Pairs(empty, empty)
-        self._not_far = Pairs.of(
-            torch.cat([self._outside.rows, near.rows]), torch.cat([self._outside.columns, near.columns])
-        )
+        self.shape, self.own, self.symmetric, self.keys = shape, own, symmetric, None
+        near = near.in_order()
+        self.near, self.ignored, self.far = near, ignored and ignored.in_order(), far and far.in_order()
+        mine = near.rows[:0] if own is None else (own >= 0).nonzero().squeeze(1)
+        itself = Pairs(mine, mine if own is None else own[mine])
+        self._outside = _together(itself, self.ignored)
+        self._not_far = _together(self._outside, near)
+        _check_listed(shape, _together(self._not_far, far))
 
     def _listed(self, pairs: Pairs, rows: slice, columns: slice) -> Tensor:
         r, c, w = pairs.within(rows, columns)
@@ -309,6 +309,9 @@ class WeightRelation(Relation):
 
     def _block(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         near, far = (w.clone() for w in self.weight(self.anchors[rows], self.candidates[columns]))
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        if near.shape != size or far.shape != size:
+            raise ValueError(f"weight must give two matrices {size}, got {tuple(near.shape)} and {tuple(far.shape)}")
         if self.same:
             r = torch.arange(rows.start, rows.stop, device=near.device)
             mine = r[:, None] == torch.arange(columns.start, columns.stop, device=near.device)[None, :]
@@ -339,6 +342,30 @@ class WeightRelation(Relation):
         if self.same:
             return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.anchors, None, self.symmetric)
         return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.candidates, self.anchors)
+
+
+def _together(one: Pairs, other: Pairs | None) -> Pairs:
+    """Two lists in one, without weights."""
+    if other is None:
+        return one
+    return Pairs.of(torch.cat([one.rows, other.rows]), torch.cat([one.columns, other.columns]))
+
+
+def _check_listed(shape: tuple[int, int], listed: Pairs) -> None:
+    r, c = listed.rows, listed.columns
+    outside = (r < 0) | (r >= shape[0]) | (c < 0) | (c >= shape[1])
+    if bool(outside.any()):
+        k = int(outside.nonzero()[0])
+        raise ValueError(
+            f"pair ({int(r[k])}, {int(c[k])}) lies outside the {shape[0]} anchors and {shape[1]} candidates"
+        )
+    place = (r * shape[1] + c).sort().values
+    twice = place[1:] == place[:-1]
+    if bool(twice.any()):
+        k = int(place[1:][twice][0])
+        raise ValueError(
+            f"pair ({k // shape[1]}, {k % shape[1]}) is listed twice; a pair is near, far or ignored, once"
+        )
 
 
 def _both_t(blocks: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
