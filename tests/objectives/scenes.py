@@ -90,7 +90,7 @@ def pairs_of(weights: list[list[float]], weighted: bool = False) -> Pairs:
     listed = [(i, j, w) for i, row in enumerate(weights) for j, w in enumerate(row) if w > 0][::-1]
     i, j, w = zip(*listed, strict=True)
     values = torch.tensor(w, dtype=torch.float64) if weighted else None
-    return Pairs.of(torch.tensor(i), torch.tensor(j), values)
+    return Pairs(torch.tensor(i), torch.tensor(j), values)
 
 
 SOFT_NEAR = [[0.7, 0, 0, 0.2, 0], [0, 1.5, 0, 0, 0], [0.3, 0, 0.4, 0, 0.1], [0, 0, 0, 0, 0]]
