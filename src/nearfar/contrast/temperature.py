@@ -37,7 +37,7 @@ class LearnedTemperature(nn.Module):
     Radford et al. 2021 store the same logarithm and clip the inverse at 100, the default `low` here.
 
     >>> temperature = LearnedTemperature(0.07)
-    >>> round(float(temperature()), 4)
+    >>> round(temperature().item(), 4)
     0.07
     """
 

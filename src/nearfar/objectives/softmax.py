@@ -29,7 +29,9 @@ class InfoNCE(Composition):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j near or far) exp(s_ij / t) - mean_(p near) s_ip / t ]"
     source: ClassVar[str] = "van den Oord et al. 2018, eq. 4"
-    equal_to: ClassVar[str] = "NPair with dot products at temperature 1; MoCo's objective with negatives=queue"
+    equal_to: ClassVar[str] = (
+        "NPair with dot products at temperature 1; MoCo's where a relation ignores the other keys of the batch"
+    )
     layout: ClassVar[str] = "cross"
 
     temperature: float | LearnedTemperature = 0.1
