@@ -3,8 +3,9 @@ torch."""
 
 from .blocks import Strategy
 from .objective import Composition, Inspection, Objective, entry
+from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
-from .relation import Counts, KeyRelation, PairRelation, Pairs, Relation, WeightRelation, Weights, paired, same_key
+from .relation import KeyRelation, PairRelation, Relation, WeightRelation, paired, same_key
 from .scores import Scores
 from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current

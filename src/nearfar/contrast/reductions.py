@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .relation import Weights
+from .pairs import Weights
 
 State = tuple[Tensor, ...]
 

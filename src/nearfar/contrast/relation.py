@@ -15,103 +15,14 @@ and among "any" it stands once, like every near pair with weight 1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import copy
 
 import torch
 from torch import Tensor
 
+from .pairs import Counts, Pairs, TilePairs, Weights
+
 NEAR_PAIRS_LISTED = 8  # near pairs are listed one by one up to this many per row; above, blocks compare keys
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Which pairs of one block take part: all but `dropped` when `dense` is None, else those with a non-zero weight."""
-
-    dense: Tensor | None = None
-    dropped: tuple[Tensor, Tensor] | None = None
-
-    @property
-    def t(self) -> Weights:
-        """The same block seen from the candidates."""
-        dropped = self.dropped and (self.dropped[1], self.dropped[0])
-        return Weights(None if self.dense is None else self.dense.T, dropped)
-
-    def zero_(self, values: Tensor) -> Tensor:
-        """Multiply by the weights in place: what takes no part becomes 0."""
-        if self.dense is not None:
-            return values.mul_(self.dense)
-        if self.dropped is not None:
-            values[self.dropped] = 0
-        return values
-
-    def fill(self, values: Tensor, outside: float) -> Tensor:
-        """A copy with `outside` where a pair takes no part (weights are not applied)."""
-        if self.dense is not None:
-            return values.masked_fill(self.dense == 0, outside)
-        if self.dropped is not None:
-            values = values.clone()
-            values[self.dropped] = outside
-        return values
-
-    def full(self, like: Tensor) -> Tensor:
-        """The weights as a matrix of the dtype of `like`."""
-        if self.dense is not None:
-            return self.dense.to(like.dtype)
-        return self.zero_(torch.ones_like(like))
-
-    def total(self, like: Tensor) -> Tensor:
-        """The sum of weights of every row of the block."""
-        if self.dense is not None:
-            return self.dense.sum(1, dtype=like.dtype)
-        counts = like.new_full((like.shape[0],), float(like.shape[1]))
-        if self.dropped is not None:
-            counts.index_add_(0, self.dropped[0], counts.new_full((len(self.dropped[0]),), -1.0))
-        return counts
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many candidates each anchor has of every kind; a row against itself is not counted as ignored."""
-
-    near: Tensor
-    far: Tensor
-    ignored: Tensor
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A list of (row, column) pairs, with weights (None: all 1); a relation keeps them sorted by row."""
-
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor | None = None
-
-    @staticmethod
-    def of(rows: Tensor, columns: Tensor, weights: Tensor | None = None) -> Pairs:
-        """Sort by row."""
-        order = torch.argsort(rows, stable=True)
-        return Pairs(rows[order], columns[order], None if weights is None else weights[order])
-
-    def in_order(self) -> Pairs:
-        """The same pairs sorted by row."""
-        return Pairs.of(self.rows, self.columns, self.weights)
-
-    @property
-    def t(self) -> Pairs:
-        """The same pairs seen from the candidates."""
-        return Pairs.of(self.columns, self.rows, self.weights)
-
-    def within(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Those inside a block, with positions counted from its corner."""
-        ends = torch.tensor([rows.start, rows.stop], device=self.rows.device)
-        start, stop = torch.searchsorted(self.rows, ends).tolist()
-        c = self.columns[start:stop]
-        inside = ((c >= columns.start) & (c < columns.stop)).nonzero().squeeze(1)
-        weights = None if self.weights is None else self.weights[start:stop][inside]
-        return self.rows[start:stop][inside] - rows.start, c[inside] - columns.start, weights
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class Relation:
@@ -125,6 +36,10 @@ class Relation:
     def weights(self, over: str, rows: slice, columns: slice) -> Weights:
         """Weights of one block over "near", "far" or "any" (near and far together)."""
         raise NotImplementedError
+
+    def in_tiles(self, tile: int) -> Relation:
+        """The same relation, prepared to be asked for the tiles of a grid of that side only."""
+        return self
 
     def counts(self) -> Counts:
         """Candidates of each kind per anchor, (R,) each."""
@@ -189,6 +104,14 @@ class PairRelation(Relation):
         r, c, _ = (self._outside if over == "any" else self._not_far).within(rows, columns)
         return Weights(None, (r, c) if len(r) else None)
 
+    def in_tiles(self, tile: int) -> Relation:
+        """See `Relation.in_tiles`."""
+        made = copy(self)
+        for name in ("near", "far", "_outside", "_not_far"):
+            pairs = getattr(self, name)
+            setattr(made, name, pairs and TilePairs.by_tile(pairs, self.shape, tile))
+        return made
+
     def counts(self) -> Counts:
         """See `Relation.counts`."""
         assert self.near is not None
@@ -233,30 +156,30 @@ class KeyRelation(Relation):
         self.keys = (anchors, candidates)
         self.own, self.shape, self.near = own, (len(anchors), len(candidates)), None
         self._unknown = bool((anchors < 0).any() or (candidates < 0).any())
+        mine = anchors.new_empty(0) if own is None else (own >= 0).nonzero().squeeze(1)
+        self._itself = Pairs(mine, mine if own is None else own[mine])
 
     def weights(self, over: str, rows: slice, columns: slice) -> Weights:
         """See `Relation.weights`."""
         assert self.keys is not None
         a, c = self.keys[0][rows], self.keys[1][columns]
+        own = self._itself.within(rows, columns)[:2]
         if over == "any" and not self._unknown:
-            own = self._own(rows, columns)
-            return Weights(None, own if own is not None and len(own[0]) else None)
+            return Weights(None, own if len(own[0]) else None)
         block = (a[:, None] == c[None, :]) if over == "near" else (a[:, None] != c[None, :])
         if over == "any":
             block = torch.ones_like(block)
         if self._unknown:
             block &= (a >= 0)[:, None] & (c >= 0)[None, :]
-        own = self._own(rows, columns) if over != "far" else None
-        if own is not None:
+        if over != "far":
             block[own] = False
         return Weights(block)
 
-    def _own(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor] | None:
-        if self.own is None:
-            return None
-        column = self.own[rows]
-        inside = ((column >= columns.start) & (column < columns.stop)).nonzero().squeeze(1)
-        return inside, column[inside] - columns.start
+    def in_tiles(self, tile: int) -> Relation:
+        """See `Relation.in_tiles`."""
+        made = copy(self)
+        made._itself = TilePairs.by_tile(self._itself, self.shape, tile)
+        return made
 
     def counts(self) -> Counts:
         """See `Relation.counts`."""

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import Strategy, pair_scores, reduce_dense, scores_of, slices
+from .pairs import Counts
 from .reductions import Count, Mean, Reduction, Sum
-from .relation import Counts, Relation
+from .relation import Relation
 from .similarity import Similarity
 from .tiled import SAFE_EXPONENT, Plan, Sweep
 
@@ -160,6 +161,6 @@ class Scores:
     def _tiled(self, reductions: tuple[Reduction, ...], sides: tuple[str, ...]) -> list[Tensor]:
         tile = self.strategy.side(self.relation.shape, self.u)
         bounded = self.similarity.bound(self.u, self.v) <= SAFE_EXPONENT
-        plan = Plan(self.similarity, self.relation, reductions, sides, tile, bounded)
+        plan = Plan(self.similarity, self.relation.in_tiles(tile), reductions, sides, tile, bounded)
         given = [t for r in reductions for t in r.given]
         return list(Sweep.apply(self.u, self.v, plan, *given))

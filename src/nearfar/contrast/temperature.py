@@ -54,7 +54,7 @@ class LearnedTemperature(nn.Module):
 
     def extra_repr(self) -> str:
         """The value now and its range."""
-        return f"{float(self()):.4g} in [{self.low:g}, {self.high:g}]"
+        return f"{float(self().detach()):.4g} in [{self.low:g}, {self.high:g}]"
 
 
 class LearnedBias(nn.Module):
@@ -70,7 +70,7 @@ class LearnedBias(nn.Module):
 
     def extra_repr(self) -> str:
         """The value now."""
-        return f"{float(self.bias):.4g}"
+        return f"{float(self.bias.detach()):.4g}"
 
 
 def current(number: float | Tensor | nn.Module) -> float | Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .blocks import slices
+from .pairs import Weights
 from .reductions import LogSumExp, Reduction, State
-from .relation import Relation, Weights
+from .relation import Relation
 from .similarity import Similarity
 
 SAFE_EXPONENT = 70.0  # exp(70) summed over 10^7 candidates is still finite in float32, and exp(-70) is still normal
