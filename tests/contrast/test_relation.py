@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nearfar.contrast import KeyRelation, PairRelation, Pairs, Relation, WeightRelation, paired, same_key
+from nearfar.contrast.blocks import slices
 from nearfar.contrast.relation import NEAR_PAIRS_LISTED
 
 
@@ -178,6 +179,21 @@ def test_weights_of_any_block_are_those_of_the_matrix(known: Known):
             assert torch.equal(weights.total(values), want.sum(1))
             assert torch.equal(weights.t.full(values.T), want.T)
             assert torch.equal(weights.t.total(values.T), want.sum(0))
+
+
+@everyone
+@pytest.mark.parametrize("tile", [1, 2, 3, 50])
+def test_a_relation_prepared_for_tiles_says_the_same_of_them(known: Known, tile: int):
+    relation = known.make()
+    prepared = relation.in_tiles(tile)
+    for rows in slices(relation.shape[0], tile):
+        for columns in slices(relation.shape[1], tile):
+            like = torch.empty(rows.stop - rows.start, columns.stop - columns.start)
+            for over, matrix in (("near", known.near), ("far", known.far), ("any", known.any())):
+                assert torch.equal(prepared.weights(over, rows, columns).full(like), matrix[rows, columns])
+    # Preparing leaves the relation itself as it was: any block may still be asked of it.
+    odd, like = (slice(1, 2), slice(0, 2)), torch.empty(1, 2)
+    assert torch.equal(relation.weights("any", *odd).full(like), known.any()[odd])
 
 
 @everyone

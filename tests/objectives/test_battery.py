@@ -110,10 +110,13 @@ def pair_up(case: Case, scene: Scene) -> bool:
     return case.layout in scene.layouts and (scene.listed or case.name != "NPair l2")
 
 
-@pytest.mark.parametrize(
-    ("case", "scene"),
-    [pytest.param(c, s, id=f"{c.name}, {s.name}") for c in COMPARING for s in SCENES if pair_up(c, s)],
-)
+def meetings(scenes: list[Scene]) -> pytest.MarkDecorator:
+    """Every objective with every scene that it accepts."""
+    met = [pytest.param(c, s, id=f"{c.name}, {s.name}") for c in COMPARING for s in scenes if pair_up(c, s)]
+    return pytest.mark.parametrize(("case", "scene"), met)
+
+
+@meetings(SCENES)
 def test_value_and_gradients_are_those_of_the_oracle_however_visited(case: Case, scene: Scene):
     objective, leaves = case.objective(), scene.leaves()
     want, learned = case.naive(scene.arranged(case.layout, leaves), objective)

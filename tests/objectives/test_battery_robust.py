@@ -6,8 +6,8 @@ import pytest
 import torch
 from cases import BY_NAME, CASES, DENSE, EVERY, TILED, Case, rows, strategies, tiled
 from golden import CHANCE, COLLAPSED, orthonormal
-from scenes import SCENE
-from test_battery import gradients, pair_up
+from scenes import SCENE, Scene
+from test_battery import gradients, meetings
 
 from nearfar.contrast import Scores, Sum
 from nearfar.contrast.tiled import SAFE_EXPONENT
@@ -163,23 +163,23 @@ def test_value_at_collapse_is_that_of_equal_rows(case: Case):
 # Degenerate batches ------------------------------------------------------------
 
 
-@comparing
-@pytest.mark.parametrize("name", ["no near", "one row", "nobody is known", "no far", "one item", "two items"])
-def test_degenerate_batches_have_finite_values_and_gradients(case: Case, name: str):
-    if not pair_up(case, SCENE[name]):
-        return
+DEGENERATE = [SCENE[name] for name in ("no near", "one row", "nobody is known", "no far", "one item", "two items")]
+
+
+@meetings(DEGENERATE)
+def test_degenerate_batches_have_finite_values_and_gradients(case: Case, scene: Scene):
     for strategy in (DENSE, TILED):
-        leaves, objective = SCENE[name].leaves(), case.objective()
-        value = SCENE[name].call(objective, leaves, strategy=strategy)
+        leaves, objective = scene.leaves(), case.objective()
+        value = scene.call(objective, leaves, strategy=strategy)
         assert value.shape == () and torch.isfinite(value)
         assert all(torch.isfinite(g).all() for g in gradients(value, [*leaves, *objective.parameters()]))
 
 
-@comparing
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.compares and c.objective().needs != "any"], ids=lambda c: c.name
+)
 @pytest.mark.parametrize("name", ["no near", "one row"])
 def test_nothing_near_gives_zero_where_an_anchor_needs_something_near(case: Case, name: str):
-    if case.objective().needs == "any":
-        return
     for strategy in (DENSE, TILED):
         leaves, objective = SCENE[name].leaves(), case.objective()
         value = SCENE[name].call(objective, leaves, strategy=strategy)
