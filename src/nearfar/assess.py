@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .data.labels import renumber
 from .data.source import Source
 from .data.split import stratified_split
 from .errors import DataError
 from .evaluation import PROBES, Difference, Evaluation, compare, compare_table, evaluate_vectors
-from .run import Run
-from .training.checkpoint import write_whole
+from .run import Run, save
 
 OURS, UNTRAINED = "nearfar", "untrained encoder"
 
@@ -56,10 +57,7 @@ class Assessment:
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(self.to_json(), indent=1).encode())
-        return path
+        return save(Path(path), json.dumps(self.to_json(), indent=1).encode())
 
 
 def evaluate(
@@ -93,8 +91,13 @@ def evaluate(
     train, held = run.read(data, progress)
     if test is not None:
         held = run.read(test, progress)[0]
+        if held.labels is not None and held.classes != train.classes:
+            # Classes are numbered as each set of data has them; a number must mean one class in both.
+            held.labels, classes = renumber(held.labels, held.classes, train.classes)
+            train.classes, held.classes = classes, list(classes)
     if held is None:
-        train, held = _split(train, test_share, int(settings.get("seed", 0)))
+        with _naming(train):
+            train, held = _split(train, test_share, int(settings.get("seed", 0)))
     say = on_step or (lambda text: None)
     found: dict[str, Evaluation] = {}
     vectors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -110,19 +113,29 @@ def evaluate(
         def report(probe: str, done: int, total: int, name: str = name) -> None:
             say(f"{name}: {probe}")
 
-        found[name] = evaluate_vectors(
-            vectors[name][0], train.labels, vectors[name][1], held.labels,
-            probes=probes, classes=train.classes or None, progress=report, **settings,
-        )  # fmt: skip
+        with _naming(train):
+            found[name] = evaluate_vectors(
+                vectors[name][0], train.labels, vectors[name][1], held.labels,
+                probes=probes, classes=train.classes or None, progress=report, **settings,
+            )  # fmt: skip
     gains = {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
     return Assessment(found, gains, train, held, vectors[OURS][1])
+
+
+@contextmanager
+def _naming(data: Source) -> Iterator[None]:
+    """Say in errors about labels which data they are about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{data.details.get('path', 'the data')}: {error}") from None
 
 
 def _split(source: Source, share: float, seed: int) -> tuple[Source, Source]:
     if source.labels is None:
         raise DataError(
-            "these data have no labels, so there is nothing to score against; give class folders, a label column "
+            "no labels, so there is nothing to score against; give class folders, a label column "
             "(--label-column), or `labels` in the archive"
         )
-    kept, held = stratified_split(source.labels, share, seed)
+    kept, held = stratified_split(source.labels, share, seed, source.classes)
     return source.select(kept), source.select(held)

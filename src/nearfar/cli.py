@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -12,6 +13,7 @@ import typer
 import yaml
 
 from .errors import ConfigError, NearfarError
+from .version import VERSION
 
 app = typer.Typer(
     name="nearfar",
@@ -29,9 +31,28 @@ Whole = Optional[int]  # noqa: UP045
 Where = Optional[Path]  # noqa: UP045
 
 JSON = Annotated[Where, typer.Option("--json", help="Also write the figures to this file.")]
+PATHS = Annotated[Text, typer.Option(help="Column of file names in a table; that of the run when left out.")]
+LABELS = Annotated[
+    Text, typer.Option(help="Column of labels in a table; that of the run when left out, '' to look for one by name.")
+]
 SET = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as --set weight_decay=0.01.")
 ]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nearfar {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Learn vectors from data by contrast, measure them, and use them."""
 
 
 @app.command()
@@ -58,7 +79,9 @@ def fit(
         Text, typer.Option(help="Of the views: auto, simclr, simclr-small, mocov2, byol, digits.")
     ] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu or cuda.")] = None,
-    config: Annotated[Where, typer.Option(help="A YAML file of settings; options given here win over it.")] = None,
+    config: Annotated[
+        Where, typer.Option(help="A YAML file of settings, or config.yaml of a run; options given here win over it.")
+    ] = None,
     out: Annotated[
         Where, typer.Option("--out", "-o", help="The run folder; runs/<date>-<method> when left out.")
     ] = None,
@@ -73,35 +96,42 @@ def fit(
     from . import reporting
     from . import run as runs
 
-    given = {k: v for k, v in locals().items() if k in _FIT_SETTINGS and v is not None}
+    options = locals()
+    given = {k: v for k, v in options.items() if k in (*_FIT_SETTINGS, "data", "out") and v is not None}
     if resume is not None:
-        extra = [name for name in ("data", "config", "out") if locals()[name] is not None] + sorted(given) + set_
+        extra = [*given, *(["config"] if config else []), *set_]
         if extra:
             raise ConfigError(f"--resume continues a run with its own settings; leave out {', '.join(extra)}")
         made = runs.resume(resume)
+        source = made.config["data"]
     else:
-        settings = {**_from_file(config), **_from_pairs(set_), **given}
-        source = data or settings.pop("data", None)
-        settings.pop("data", None)
+        settings = _from_file(config)
+        for wins in (_from_pairs(set_), given):
+            # The length is told in one of two ways; the later word on it replaces the earlier one.
+            if any(wins.get(key) is not None for key in ("epochs", "steps")):
+                settings.pop("epochs", None), settings.pop("steps", None)
+            settings |= wins
+        source, target = settings.pop("data", None), settings.pop("out", None)
         if source is None:
             raise ConfigError("say what to learn from: nearfar fit DATA (a folder, a table or an .npz archive)")
-        target = out or settings.pop("out", None)
-        settings.pop("out", None)
         made = runs.fit(source, target, command=_command(), **settings)
     typer.echo(f"Run      {made.path}")
-    assessment = _assess_own(made) if evaluation else None
+    assessment = _assess_own(made, source) if evaluation else None
     if assessment is not None:
         typer.echo(f"\n{assessment}\n")
         assessment.save(as_json or made.path / "results.json")
-    typer.echo(
-        f"Report   {reporting.write(made, assessment, None if assessment else made.read(made.config['data'])[0])}"
-    )
+    elif as_json is not None:
+        typer.echo(f"nearfar: nothing was measured, so {as_json} was not written", err=True)
+    typer.echo(f"Report   {reporting.write(made, assessment, None if assessment else made.read(source)[0])}")
 
 
 _FIT_SETTINGS = {
     *("method", "encoder", "epochs", "steps", "batch_size", "micro_batch", "temperature", "lr", "optimiser", "seed"),
     *("size", "label_column", "path_column", "recipe", "device"),
 }
+_TEXTS = ("data", "out", "method", "encoder", "modality")
+_NOT_SETTINGS = ("command", "progress")
+_RUN_GROUPS = ("training", "method_options", "options")
 
 
 @app.command()
@@ -110,11 +140,16 @@ def embed(
     data: Annotated[Path, typer.Argument(help="What to embed.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")] = Path("vectors.npz"),
     batch_size: Annotated[int, typer.Option(help="Rows at a time.", min=1)] = 512,
+    path_column: PATHS = None,
+    label_column: LABELS = None,
 ) -> None:
     """Turn DATA into vectors with a trained run: an .npz of vectors, names, and labels where there are labels."""
     from .run import Run
 
-    vectors = Run.load(run).embed(data, batch_size=batch_size)
+    if out.exists() and data.exists() and out.samefile(data):
+        raise ConfigError(f"{out} is the data themselves; write the vectors to another file with --out")
+    made = Run.load(run).reading(**_columns(path_column, label_column))
+    vectors = made.embed(data, batch_size=batch_size)
     n, width = vectors.vectors.shape
     typer.echo(f"{n} vectors of width {width}: {vectors.save(out)}")
 
@@ -131,6 +166,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of splits and draws.")] = 0,
     baselines: Annotated[bool, typer.Option(help="Also measure raw features and the untrained encoder.")] = True,
     page: Annotated[Where, typer.Option("--report", help="Also write a report page to this file.")] = None,
+    path_column: PATHS = None,
+    label_column: LABELS = None,
     as_json: JSON = None,
 ) -> None:
     """Measure the vectors of a run on labelled DATA, beside raw features and the untrained encoder."""
@@ -138,8 +175,11 @@ def evaluate(
     from .evaluation import PROBES
     from .run import Run
 
-    made = Run.load(run)
+    made = Run.load(run).reading(**_columns(path_column, label_column))
     chosen = [p.strip() for p in probes.split(",") if p.strip()] or list(PROBES)
+    unknown = [p for p in chosen if p not in PROBES]
+    if unknown:
+        raise ConfigError(f"there is no probe {unknown[0]!r}; there are {', '.join(PROBES)}")
     found = assess.evaluate(
         made, data, test, chosen, baselines=baselines, per_class=per_class, draws=draws, k=k, seed=seed, on_step=_say
     )
@@ -162,8 +202,9 @@ def report(
     from .run import Run
 
     made = Run.load(run)
-    found = _assess_own(made)
-    typer.echo(f"Report   {reporting.write(made, found, None if found else made.read(made.config['data'])[0], out)}")
+    source = made.config["data"]
+    found = _assess_own(made, source)
+    typer.echo(f"Report   {reporting.write(made, found, None if found else made.read(source)[0], out)}")
 
 
 @app.command()
@@ -229,18 +270,25 @@ def demo(
     typer.echo(f"\n{found}\n\nFigures  {out / 'results.json'}\nReport   {page}")
 
 
-def _assess_own(run: Any) -> Any:
-    """The evaluation of a run on the data it was trained on, or None where there is nothing to score."""
+def _assess_own(run: Any, data: Any) -> Any:
+    """The evaluation of a run on the data it was trained on, or None, which is said, where nothing can be scored."""
     from . import assess
     from .errors import DataError
 
     if len(run.config["source"].get("classes", [])) < 2:
+        typer.echo("nearfar: not evaluated, since the data have no labels of two or more classes", err=True)
         return None
     try:
-        return assess.evaluate(run, run.config["data"], on_step=_say)
+        return assess.evaluate(run, data, on_step=_say)
     except DataError as error:
-        typer.echo(f"Not evaluated: {error}", err=True)
+        typer.echo(f"nearfar: not evaluated: {error} (see: nearfar evaluate --help)", err=True)
         return None
+
+
+def _columns(path_column: str | None, label_column: str | None) -> dict[str, str | None]:
+    """Columns that were named, an empty name for "none"."""
+    named = {"path_column": path_column, "label_column": label_column}
+    return {key: name or None for key, name in named.items() if name is not None}
 
 
 def _options(method: Any) -> dict[str, Any]:
@@ -254,14 +302,30 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a configuration is a list of `setting: value` lines")
-    return {str(key).replace("-", "_"): value for key, value in settings.items()}
+    if "format" in settings and all(isinstance(settings.get(group), dict) for group in _RUN_GROUPS):
+        groups = [settings[group] for group in _RUN_GROUPS]
+        settings = {key: settings.get(key) for key in ("data", "modality", "method", "encoder")}
+        for group in groups:
+            settings |= group
+    return _checked({str(key).replace("-", "_"): value for key, value in settings.items()}, str(path))
+
+
+def _checked(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """Settings that can be passed on to `fit` by name."""
+    for key in _NOT_SETTINGS:
+        if key in settings:
+            raise ConfigError(f"{where}: {key!r} is not a setting; leave it out")
+    for key in _TEXTS:
+        if not isinstance(settings.get(key), str | None):
+            raise ConfigError(f"{where}: {key} is a text, not {settings[key]!r}")
+    return {key: value for key, value in settings.items() if key not in _TEXTS or value is not None}
 
 
 def _from_pairs(pairs: list[str]) -> dict[str, Any]:
@@ -271,12 +335,17 @@ def _from_pairs(pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--set takes KEY=VALUE, not {pair!r}")
         settings[key.strip().replace("-", "_")] = _number(value)
-    return settings
+    return _checked(settings, "--set")
 
 
 def _number(text: str) -> Any:
     """YAML's reading of a value, which takes 1e-3 for a word."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set cannot read the value {text!r}; write a number, a word, true, false or null"
+        ) from None
     if isinstance(value, str):
         try:
             return float(value)
@@ -299,18 +368,38 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def main() -> None:
-    """Run the command; errors that nearfar raises on purpose are one line, and the exit code says that it failed."""
-    from .training.stopping import Interrupted
+class _Once(logging.Filter):
+    """Lets every message pass once: a command may read the same data for training, figures and report."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the message is new."""
+        new = record.getMessage() not in self.said
+        self.said.add(record.getMessage())
+        return new
+
+
+def main() -> None:
+    """Run the command; what goes wrong is one line that says what and where, and the exit code says that it did."""
     logging.basicConfig(format="nearfar: %(message)s", level=logging.WARNING)
+    logging.getLogger().handlers[0].addFilter(_Once())
+    warnings.showwarning = lambda message, *_: typer.echo(f"nearfar: {' '.join(str(message).split())}", err=True)
     try:
         app(standalone_mode=True)
-    except Interrupted as stop:
-        typer.echo(f"nearfar: {stop}", err=True)
-        sys.exit(130)
-    except (NearfarError, ImportError) as error:
+    except NearfarError as error:
+        from .training.stopping import Interrupted  # here, since it brings torch along
+
+        stopped = isinstance(error, Interrupted)
+        typer.echo(f"nearfar: {error}" if stopped else f"nearfar: error: {error}", err=True)
+        sys.exit(130 if stopped else 2)
+    except ImportError as error:
         typer.echo(f"nearfar: error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"nearfar: error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("nearfar: stopped", err=True)

@@ -11,8 +11,7 @@ from typing import Any
 from .assess import Assessment, evaluate
 from .data import bundled
 from .reporting import write
-from .run import Run, fit
-from .training.checkpoint import write_whole
+from .run import Run, fit, save
 
 SETTINGS: dict[str, Any] = {"epochs": 46, "batch_size": 256, "lr": 2e-3, "temperature": 0.2}
 
@@ -48,5 +47,5 @@ def demo(
             "report": time.perf_counter() - measured,
         },
     }
-    write_whole(out / "results.json", json.dumps(results, indent=1).encode())
+    save(out / "results.json", json.dumps(results, indent=1).encode())
     return run, assessment, page

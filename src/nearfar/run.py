@@ -18,12 +18,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from . import methods, modalities
-from .data.sampling import EpochSampler, LabelSampler
+from .data.sampling import EpochSampler
 from .data.source import Source, require
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, NearfarError
 from .methods.method import Method
 from .modalities import Modality
-from .training import Trainer, TrainingSettings, load_checkpoint
+from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
 from .training.rng import preserved, seed_all
@@ -32,6 +32,9 @@ from .version import VERSION
 
 CONFIG = "config.yaml"
 FORMAT = 1
+IN_MEMORY = "a Source in memory"  # stands for the path of data that were given as an object
+_GROUPS = ("training", "method_options", "options", "source")
+_KEYS = ("nearfar", "command", "data", "modality", "method", "encoder", "shape", *_GROUPS)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,7 @@ class Vectors:
             arrays |= {"labels": self.labels, "classes": np.array(self.classes, dtype=np.str_)}
         content = io.BytesIO()
         np.savez(content, **arrays)  # type: ignore[arg-type]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content.getvalue())
-        return path
+        return save(path, content.getvalue())
 
 
 class Run:
@@ -79,18 +80,27 @@ class Run:
         """Open a run folder.
 
         Raises:
-            ConfigError: it is not one, or was made by a later version.
+            ConfigError: it is not one, its configuration is damaged, or it was made by a later version.
         """
         path = Path(path)
         file = path / CONFIG
         if not file.is_file():
             raise ConfigError(f"{path} is not a run: it has no {CONFIG}. Make one with: nearfar fit DATA --out {path}")
         try:
-            config = yaml.safe_load(file.read_text())
-        except yaml.YAMLError as error:
+            config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
         if not isinstance(config, dict) or config.get("format") != FORMAT:
             raise ConfigError(f"{file} is of another format than this version of nearfar writes ({FORMAT})")
+        wrong = [key for key in _KEYS if key not in config]
+        wrong += [key for key in _GROUPS if not isinstance(config.get(key, {}), dict)]
+        shape = config.get("shape", [])
+        if not (isinstance(shape, list) and all(isinstance(side, int) for side in shape)):
+            wrong.append("shape")
+        if wrong:
+            raise ConfigError(
+                f"{file} is damaged: {', '.join(wrong)} missing or not as nearfar wrote it; restore the file"
+            )
         return cls(path, config)
 
     @cached_property
@@ -111,7 +121,11 @@ class Run:
     @property
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        return read_metrics(self.path / "metrics.jsonl")
+        file = self.path / "metrics.jsonl"
+        try:
+            return read_metrics(file)
+        except ValueError as error:
+            raise DataError(f"{file} is damaged: {error}; remove the lines that are not JSON") from None
 
     def fresh_method(self) -> Method:
         """The method as it was before the first step; same seed, same weights."""
@@ -126,19 +140,34 @@ class Run:
         """The method with the weights of the newest checkpoint.
 
         Raises:
-            CheckpointError: there is none that can be read.
+            ConfigError: there is none, or it is of another model. CheckpointError: there is none that can be read.
         """
         made = self.fresh_method()
         checkpoint = load_checkpoint(self.path / "checkpoints")
         if checkpoint is None:
             raise ConfigError(f"{self.path} has no checkpoint yet; continue it with: nearfar fit --resume {self.path}")
-        made.load_state_dict(checkpoint.state["method"])
+        try:
+            made.load_state_dict(checkpoint.state["method"])
+        except RuntimeError:
+            raise ConfigError(
+                f"{checkpoint.path} holds the weights of another model than {self.path / CONFIG} describes (method "
+                f"{self.config['method']!r}, encoder {self.config['encoder']!r}); restore that file"
+            ) from None
         return made
+
+    def reading(self, **options: Any) -> Run:
+        """The same run that reads data by other settings, such as `label_column="kind"` of another table."""
+        return Run(self.path, {**self.config, "options": {**self.config["options"], **options}})
 
     def read(self, data: str | Path | Source, progress: bool | None = None) -> tuple[Source, Source | None]:
         """Data in the shape that the encoder takes: the training part, and the test part where there is one."""
         if isinstance(data, Source):
             return data, None
+        cache = self.path / "cache"
+        if str(Path(data).expanduser().resolve()) == self.config["data"] and cache.is_dir():
+            pair = self.modality.read_pair(Path(data), self.options, None, cache, _shown(progress))
+            if tuple(pair[0].describe()["shape"]) == self.shape:
+                return pair
         return self.modality.read_pair(Path(data), self.options, self.shape, None, _shown(progress))
 
     def embed(self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512) -> Vectors:
@@ -218,7 +247,7 @@ def fit(
         raise ConfigError(
             f"{out} already holds a run; continue it with: nearfar fit --resume {out}, or choose another folder"
         )
-    source = _training_source(data, made, options, None, out, progress)
+    source = _training_source(data, made, options, out, progress)
     _check_labels(kind, source)
     shape = tuple(source.describe()["shape"])
     with preserved():
@@ -229,7 +258,7 @@ def fit(
         "nearfar": VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command or " ".join(sys.argv),
-        "data": "a Source in memory" if isinstance(data, Source) else str(Path(data).expanduser().resolve()),
+        "data": IN_MEMORY if isinstance(data, Source) else str(Path(data).expanduser().resolve()),
         "modality": made.name,
         "method": method,
         "encoder": encoder_name,
@@ -239,10 +268,10 @@ def fit(
         "options": options.model_dump(),
         "source": source.describe(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     run = Run(out, config)
-    _train(run, source, progress, resume=False)
+    trainer = _trainer(run, source, progress)  # first, so that impossible settings leave no run behind
+    save(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    _train(run, trainer, resume=False)
     return run
 
 
@@ -253,10 +282,16 @@ def resume(out: str | Path, data: Source | None = None, progress: bool | None = 
         ConfigError: not a run, or its data or settings have changed.
     """
     run = Run.load(out)
+    if data is None and run.config["data"] == IN_MEMORY:
+        raise DataError(f"the data of {out} were given in memory; resume it from Python: nearfar.resume(path, data)")
     if data is None and not Path(run.config["data"]).exists():
         raise DataError(f"the data of {out} are gone: {run.config['data']} does not exist; put them back to resume")
-    source = _training_source(data or run.config["data"], run.modality, run.options, run.shape, run.path, progress)
-    _train(run, source, progress, resume=True)
+    # Read as for `fit`, so that what it has decoded is found; a shape that has changed is data that have changed.
+    source = _training_source(
+        run.config["data"] if data is None else data, run.modality, run.options, run.path, progress
+    )
+    _check_labels(methods.find(run.config["method"]), source)
+    _train(run, _trainer(run, source, progress), resume=True)
     return run
 
 
@@ -275,10 +310,23 @@ def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]
     return [kind(**{k: v for k, v in settings.items() if k in kind.model_fields}) for kind in kinds]
 
 
-def _train(run: Run, source: Source, progress: bool | None, resume: bool) -> None:
+def save(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; folders are made.
+
+    Raises:
+        NearfarError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise NearfarError(f"{path} cannot be written: {error.strerror or error}; choose another place") from None
+    return path
+
+
+def _trainer(run: Run, source: Source, progress: bool | None) -> Trainer:
     training = TrainingSettings(**run.config["training"])
     method = run.fresh_method()
-    sampler: EpochSampler | LabelSampler
     rows = source
     if method.supervised:
         assert source.labels is not None
@@ -286,17 +334,23 @@ def _train(run: Run, source: Source, progress: bool | None, resume: bool) -> Non
     sampler = EpochSampler(len(rows), training.batch_size, training.seed)
     views = run.modality.views(run.shape, method.options.views, run.options)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    Trainer(method, rows, views, sampler, training, run.path, identity, progress).run(resume=resume)
+    return Trainer(method, rows, views, sampler, training, run.path, identity, progress)
+
+
+def _train(run: Run, trainer: Trainer, resume: bool) -> None:
+    try:
+        trainer.run(resume=resume)
+    except Interrupted as stop:
+        stop.args = (f"{stop}: nearfar fit --resume {run.path}",)
+        raise
     run.__dict__.pop("method", None)
 
 
-def _training_source(
-    data: Any, modality: Modality, options: Any, shape: tuple[int, ...] | None, out: Path, progress: bool | None
-) -> Source:
+def _training_source(data: Any, modality: Modality, options: Any, out: Path, progress: bool | None) -> Source:
     if isinstance(data, Source):
         source = data
     else:
-        source, _ = modality.read_pair(Path(data), options, shape, out / "cache", _shown(progress))
+        source, _ = modality.read_pair(Path(data), options, None, out / "cache", _shown(progress))
     require(source, 2)
     return source
 
