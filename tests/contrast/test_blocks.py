@@ -7,26 +7,24 @@ import torch
 
 from nearfar.contrast import Cosine, LogSumExp, Max, Mean, NegativeEuclidean, Scores, Strategy, Sum, same_key
 from nearfar.contrast.blocks import slices
+from nearfar.contrast.tiled import Plan
 
 
 def rows(seed: int, n: int) -> torch.Tensor:
     return torch.randn(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_auto_is_dense_while_the_matrices_fit_the_budget():
+def test_auto_keeps_scores_while_they_fit_the_budget():
     like = torch.empty(0)
-    side = 256  # four matrices of 256 x 256 numbers of 4 bytes are 1 MiB
-    assert Strategy().is_dense((side, side), like)
-    assert not Strategy().is_dense((side, side + 1), like)
-    assert not Strategy().is_dense((side, side), like.double())
-    assert Strategy(budget=1 << 30).is_dense((4096, 4096), like)
-    assert not Strategy(budget=0).is_dense((1, 1), like)
+    assert Strategy(budget=4000).keeps(1000, like)
+    assert not Strategy(budget=4000).keeps(1001, like)
+    assert not Strategy(budget=4000).keeps(1000, like.double())
+    assert not Strategy("tiled", budget=1 << 40).keeps(1, like)
 
 
 def test_a_named_strategy_is_what_it_says():
-    like = torch.empty(0)
-    assert Strategy.of("dense").is_dense((10**6, 10**6), like)
-    assert not Strategy.of("tiled").is_dense((1, 1), like)
+    assert Strategy.of("dense").dense
+    assert not Strategy.of("tiled").dense and not Strategy.of("auto").dense
     assert Strategy.of(None) == Strategy.of("auto") == Strategy()
     chosen = Strategy("tiled", 7)
     assert Strategy.of(chosen) is chosen
@@ -48,7 +46,7 @@ def test_what_is_no_strategy_is_refused(make, message: str):  # type: ignore[no-
 def test_tiles_are_two_to_a_side_at_least_and_bounded():
     like = torch.empty(0)
     assert Strategy("tiled").side((100, 30), like) == 50
-    assert Strategy("tiled").side((10**6, 10), like) == 1024
+    assert Strategy("tiled").side((10**6, 10), like) == 512
     assert Strategy("tiled", 9).side((100, 100), like) == 9
     assert Strategy("tiled").side((1, 1), like) == 1
 
@@ -60,11 +58,18 @@ def test_slices_cover_everything_once(n: int, side: int):
     assert all(0 < s.stop - s.start <= side for s in parts)
 
 
-def test_the_choice_is_made_per_batch():
-    z = rows(0, 4)
-    relation = same_key(torch.tensor([0, 1, 0, 1]))
-    assert Scores(Cosine(), z, z, relation).dense
-    assert not Scores(Cosine(), z, z, relation, strategy=Strategy(budget=1)).dense
+@pytest.mark.parametrize("tile", [1, 2, 3, 64])
+def test_the_tiles_of_a_symmetric_relation_hold_about_half_of_the_scores(tile: int):
+    relation = same_key(torch.arange(6).repeat(2))
+    plan = Plan(Cosine(), relation, (), (), tile, bounded=True)
+    seen = torch.zeros(12, 12)
+    for r, c, mirrored in plan.tiles((12, 12)):
+        seen[r, c] += 1
+        if mirrored:
+            seen[c, r] += 1
+    assert (seen == 1).all()
+    assert plan.scores_in((12, 12)) == sum((r.stop - r.start) * (c.stop - c.start) for r, c, _ in plan.tiles((12, 12)))
+    assert plan.scores_in((12, 12)) <= (12 * 12 + 12 * min(tile, 12)) / 2
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 64])
@@ -72,14 +77,15 @@ def test_the_choice_is_made_per_batch():
 def test_many_reductions_in_one_sweep_are_those_of_the_reference(similarity, tile: int):  # type: ignore[no-untyped-def]
     work = [LogSumExp("any"), LogSumExp("far", scale=2.0), Mean("far"), Max("near"), Sum("any", of=torch.square)]
     results = []
-    for strategy in (Strategy("dense"), Strategy("tiled", tile)):
+    for strategy in (Strategy("dense"), Strategy("tiled", tile), Strategy("auto", tile)):
         u, v = rows(0, 5).requires_grad_(), rows(1, 4).requires_grad_()
         relation = same_key(torch.tensor([0, 1, 2, 0, 1]), torch.tensor([1, 0, 2, 2]))
         values = Scores(similarity, u, v, relation, 0.1, strategy, two_way=True).reduce(*work)
         loss = sum((k + 1) * x.sin().sum() for k, x in enumerate(values))
         results.append([*(x.detach() for x in values), *torch.autograd.grad(loss, [u, v])])
-    for want, got in zip(*results, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+    for want, *others in zip(*results, strict=True):
+        for got in others:
+            torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("strategy", [Strategy("dense"), Strategy("tiled", 2)], ids=["dense", "tiled"])

@@ -5,7 +5,7 @@ from .blocks import Strategy
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
-from .relation import KeyRelation, PairRelation, Relation, WeightRelation, paired, same_key
+from .relation import KeyRelation, PairRelation, Relation, WeightRelation, matching, opposite, paired, same_key
 from .scores import Scores
 from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
@@ -39,6 +39,8 @@ __all__ = [
     "Weights",
     "current",
     "entry",
+    "matching",
+    "opposite",
     "paired",
     "same_key",
 ]

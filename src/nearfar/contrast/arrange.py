@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .relation import Relation, paired, same_key
+from .relation import Relation, matching, opposite, paired, same_key
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,20 @@ def arrange(
                 f"{name}: one tensor alone does not say who is near; pass a second view, ids=, labels= or relation="
             )
         keys = torch.arange(n, device=rows[0].device)
+    if len(rows) > 1 and extra is None and _all_different(keys):
+        z = torch.cat(rows)
+        return Arrangement(z, z, matching(n, len(rows), z.device))
     z, keys = (rows[0], keys) if len(rows) == 1 else (torch.cat(rows), keys.repeat(len(rows)))
     if extra is None:
         return Arrangement(z, z, same_key(keys))
     own = torch.arange(len(z), device=z.device)
     return Arrangement(z, torch.cat([z, extra]), same_key(keys, torch.cat([keys, extra_keys]), own))
+
+
+def _all_different(keys: Tensor) -> bool:
+    """True when every row is known and of its own item, as in most batches."""
+    ordered = keys.sort().values
+    return len(keys) > 0 and not bool((ordered[1:] == ordered[:-1]).any() | (ordered[0] < 0))
 
 
 def _extra(name: str, rows: Tensor, negatives: Tensor) -> Tensor:
@@ -124,8 +133,8 @@ def _cross(rows: list[Tensor], keys: Tensor | None, what: str, extra: Tensor | N
     n, device = len(rows[0]), rows[0].device
     candidates = rows[1] if extra is None else torch.cat([rows[1], extra])
     if extra is None:
-        if keys is None:
-            return Arrangement(rows[0], candidates, paired(n, device=device))
+        if keys is None or (what == "ids" and _all_different(keys)):
+            return Arrangement(rows[0], candidates, opposite(n, device))
         relation = same_key(keys, keys.clone()) if what == "labels" else paired(n, keys)
         return Arrangement(rows[0], candidates, relation)
     first = torch.arange(n, device=device) if keys is None else keys

@@ -20,17 +20,18 @@ from .similarity import Similarity
 
 @dataclass(frozen=True)
 class Strategy:
-    """How scores are visited: which kind of strategy, the side of a tile, and the memory that dense may take.
+    """How scores are visited: which kind of strategy, the side of a tile, and the memory that scores may take.
 
     Args:
-        kind: "auto" takes dense while its matrices (about four of them) stay below `budget` bytes.
-        tile: rows and columns of a tile; None: 1024 on CPU, 4096 elsewhere.
-        budget: bytes that the dense matrices may take under "auto".
+        kind: "dense" builds the whole matrix, "tiled" computes every tile again in the backward pass, and "auto" visits
+            tiles too but keeps their scores for the backward pass while they stay below `budget` bytes.
+        tile: rows and columns of a tile; None: 512 on CPU, 4096 elsewhere, and half of the rows at most.
+        budget: bytes of scores that "auto" keeps.
     """
 
     kind: str = "auto"
     tile: int | None = None
-    budget: int = 1 << 20
+    budget: int = 16 << 20
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", "dense", "tiled"):
@@ -43,17 +44,20 @@ class Strategy:
         """A strategy from its name."""
         return choice if isinstance(choice, Strategy) else Strategy(choice or "auto")
 
-    def is_dense(self, shape: tuple[int, int], like: Tensor) -> bool:
+    @property
+    def dense(self) -> bool:
         """True when the whole matrix is to be built."""
-        if self.kind == "auto":
-            return 4 * shape[0] * shape[1] * like.element_size() <= self.budget
         return self.kind == "dense"
+
+    def keeps(self, scores: int, like: Tensor) -> bool:
+        """True when so many scores are kept from the forward to the backward pass."""
+        return self.kind == "auto" and scores * like.element_size() <= self.budget
 
     def side(self, shape: tuple[int, int], like: Tensor) -> int:
         """Side of the tiles: two to a side at least, so that symmetric relations save work on small batches too."""
         if self.tile is not None:
             return self.tile
-        return max(1, min(1024 if like.device.type == "cpu" else 4096, math.ceil(max(shape) / 2)))
+        return max(1, min(512 if like.device.type == "cpu" else 4096, math.ceil(max(shape) / 2)))
 
 
 def slices(n: int, side: int) -> list[slice]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -82,6 +83,8 @@ class PairRelation(Relation):
         self._outside = _together(itself, self.ignored)
         self._not_far = _together(self._outside, near)
         _check_listed(shape, _together(self._not_far, far))
+        self._in_tiles: dict[int, Relation] = {}
+        self._counts: Counts | None = None
 
     def _listed(self, pairs: Pairs, rows: slice, columns: slice) -> Tensor:
         r, c, w = pairs.within(rows, columns)
@@ -105,7 +108,12 @@ class PairRelation(Relation):
         return Weights(None, (r, c) if len(r) else None)
 
     def in_tiles(self, tile: int) -> Relation:
-        """See `Relation.in_tiles`."""
+        """See `Relation.in_tiles`; kept, since a relation of matching views serves every step."""
+        if tile not in self._in_tiles:
+            self._in_tiles[tile] = self._sorted_by_tile(tile)
+        return self._in_tiles[tile]
+
+    def _sorted_by_tile(self, tile: int) -> Relation:
         made = copy(self)
         for name in ("near", "far", "_outside", "_not_far"):
             pairs = getattr(self, name)
@@ -114,6 +122,11 @@ class PairRelation(Relation):
 
     def counts(self) -> Counts:
         """See `Relation.counts`."""
+        if self._counts is None:
+            self._counts = self._counted()
+        return self._counts
+
+    def _counted(self) -> Counts:
         assert self.near is not None
         r, c = self.shape
 
@@ -327,7 +340,27 @@ def same_key(anchors: Tensor, candidates: Tensor | None = None, own: Tensor | No
     return listed
 
 
-def paired(n: int, anchors: Tensor | None = None, candidates: Tensor | None = None, device: object = None) -> Relation:
+@lru_cache(maxsize=16)
+def matching(n: int, views: int, device: torch.device) -> Relation:
+    """Rows of `views` views of n different items, view after view: the relation of most training steps, made once.
+
+    >>> matching(2, 3, torch.device("cpu")).counts().near.tolist()
+    [2, 2, 2, 2, 2, 2]
+    """
+    # Kept from step to step, so it must not be made of tensors that only inference may use.
+    with torch.inference_mode(False):
+        return same_key(torch.arange(n, device=device).repeat(views))
+
+
+@lru_cache(maxsize=16)
+def opposite(n: int, device: torch.device) -> Relation:
+    """Row i of one view is near to row i of the other, all else is far; made once per size."""
+    with torch.inference_mode(False):
+        row = torch.arange(n, device=device)
+        return PairRelation((n, n), Pairs(row, row))
+
+
+def paired(n: int, anchors: Tensor | None = None, candidates: Tensor | None = None) -> Relation:
     """Row i is near to candidate i alone; other pairs with the same id are known duplicates and ignored.
 
     Args:
@@ -337,7 +370,7 @@ def paired(n: int, anchors: Tensor | None = None, candidates: Tensor | None = No
             the anchor's own item); the anchors' ids when None.
     """
     if anchors is None:
-        row = torch.arange(n, device=device)  # type: ignore[call-overload]
+        row = torch.arange(n, device=None if candidates is None else candidates.device)
         return PairRelation((n, n if candidates is None else len(candidates)), Pairs(row, row))
     row = torch.arange(n, device=anchors.device)
     candidates = anchors if candidates is None else candidates

@@ -42,7 +42,7 @@ class Scores:
         self.u, self.v = similarity.prepare(anchors, candidates, temperature)
         self.strategy = Strategy.of(strategy)
         self.two_way = two_way and not relation.symmetric
-        self.dense = self.strategy.is_dense(relation.shape, self.u)
+        self.dense = self.strategy.dense
 
     @cached_property
     def counts(self) -> Counts:
@@ -106,7 +106,7 @@ class Scores:
             near, far = (relation.weights(over, *where).full(scores) for over in ("near", "far"))
             return function(scores, near, far)
 
-        if self.dense:
+        if self.dense or self.strategy.keeps(4 * len(u) * len(v), u):  # about four matrices: scores, near, far, work
             return panel(u, v, 0)
         side = self.strategy.side(relation.shape, u)
         height = max(1, side * side // max(1, len(v)))
@@ -129,7 +129,9 @@ class Scores:
             return None
         if near is not None and near.weights is None:
             rows, n = (near.rows, len(self.u)) if side == "anchors" else (near.columns, len(self.v))
-            values = pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
+            values = pair_scores(
+                self.similarity, self.u.index_select(0, near.rows), self.v.index_select(0, near.columns)
+            )
             if reduction.of is not None:
                 values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
             return reduction.of_pairs(values, None, rows, n)
@@ -162,5 +164,6 @@ class Scores:
         tile = self.strategy.side(self.relation.shape, self.u)
         bounded = self.similarity.bound(self.u, self.v) <= SAFE_EXPONENT
         plan = Plan(self.similarity, self.relation.in_tiles(tile), reductions, sides, tile, bounded)
+        plan.keep = self.strategy.keeps(plan.scores_in(self.relation.shape), self.u)
         given = [t for r in reductions for t in r.given]
         return list(Sweep.apply(self.u, self.v, plan, *given))

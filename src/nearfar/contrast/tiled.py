@@ -26,7 +26,7 @@ SAFE_EXPONENT = 70.0  # exp(70) summed over 10^7 candidates is still finite in f
 End = tuple[slice, bool]  # whom a tile serves: a range of anchors (False) or, transposed, of candidates (True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
     """All that a sweep needs besides tensors; `sides` says if a reduction is per anchor or per candidate."""
 
@@ -36,6 +36,7 @@ class Plan:
     sides: tuple[str, ...]
     tile: int
     bounded: bool  # |scores| <= SAFE_EXPONENT: exponentials need no shift, so rows and columns share them
+    keep: bool = False  # whether the scores of all tiles wait for the backward pass
 
     def shares(self, k: int) -> bool:
         """True for a log-sum-exp whose exponentials need no shift."""
@@ -49,6 +50,10 @@ class Plan:
             for columns in slices(shape[1], self.tile):
                 if not symmetric or columns.start >= rows.start:
                     yield rows, columns, symmetric and columns.start > rows.start
+
+    def scores_in(self, shape: tuple[int, int]) -> int:
+        """How many scores the tiles hold together."""
+        return sum((r.stop - r.start) * (c.stop - c.start) for r, c, _ in self.tiles(shape))
 
     def ends(self, k: int, rows: slice, columns: slice, mirrored: bool) -> list[End]:
         """Whom a tile serves: its anchors, its candidates, or both when it stands for its mirror image too."""
@@ -89,12 +94,16 @@ class Sweep(torch.autograd.Function):
         states = [list(r.empty(n, u)) for r, n in zip(plan.reductions, lengths, strict=True)]
         x_buffer, e_buffer = u.new_empty(plan.tile**2), u.new_empty(plan.tile**2)
         sums = [u.new_zeros(n) for n in lengths]
+        shared = [plan.shares(k) for k in range(len(states))]
+        kept = []
         for rows, columns, mirrored in plan.tiles((len(u), len(v))):
-            scores = plan.scores(u[rows], v[columns], x_buffer)
+            scores = plan.scores(u[rows], v[columns], u.new_empty(plan.tile**2) if plan.keep else x_buffer)
+            if plan.keep:
+                kept.append(scores)
             for k, reduction in enumerate(plan.reductions):
                 weights = plan.relation.weights(reduction.over, rows, columns)
                 ends = plan.ends(k, rows, columns, mirrored)
-                if plan.shares(k):
+                if shared[k]:
                     e = plan.exponentials(k, scores, weights, e_buffer)
                     for where, transposed in ends:
                         sums[k][where] += e.sum(0 if transposed else 1)
@@ -111,11 +120,11 @@ class Sweep(torch.autograd.Function):
                     for whole, part in zip(states[k], merged, strict=True):
                         whole[where] = part
         for k in range(len(states)):
-            if plan.shares(k):
+            if shared[k]:
                 states[k] = [torch.zeros_like(sums[k]), sums[k]]
         out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
         ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
-        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s))
+        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s), *kept)
         ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
         return out
 
@@ -137,7 +146,7 @@ class Sweep(torch.autograd.Function):
         x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
         s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
         for rows, columns, mirrored in plan.tiles((len(u), len(v))) if active else ():
-            scores = plan.scores(u[rows], v[columns], x_buffer)
+            scores = next(pieces) if plan.keep else plan.scores(u[rows], v[columns], x_buffer)
             slope: Tensor | None = None
             for k, g in active.items():
                 reduction = plan.reductions[k]

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..contrast import Composition, Dot, LogSumExp, Mean, NegativeSquaredEuclidean, Scores, Similarity, entry, same_key
 from ..contrast.arrange import Arrangement, check_views
 from ..contrast.objective import Inspection, Objective, Terms
+from ..contrast.similarity import unit
 
 
 @entry
@@ -48,7 +48,7 @@ class AlignUniform(Objective):
             return self._measured(rows[0], rows[1], strategy)
 
     def _measured(self, a: Tensor, b: Tensor, strategy: str | None) -> tuple[Tensor, ...]:
-        a, b = normalize(a, dim=1), normalize(b, dim=1)
+        a, b = unit(a), unit(b)
         distance = (a - b).square().sum(1)
         if self.alpha != 2:
             # The root has no slope at 0; rows that agree exactly are left at 0.
