@@ -13,7 +13,14 @@ from .data import bundled
 from .reporting import write
 from .run import Run, fit, save
 
-SETTINGS: dict[str, Any] = {"epochs": 46, "batch_size": 256, "lr": 2e-3, "temperature": 0.2}
+SETTINGS: dict[str, Any] = {
+    "epochs": 36,
+    "batch_size": 256,
+    "lr": 2e-3,
+    "weight_decay": 1e-2,
+    "temperature": 0.2,
+    "hidden": 256,
+}
 
 
 def demo(

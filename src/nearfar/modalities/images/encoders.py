@@ -16,7 +16,8 @@ SMALL_SIDE = 64  # up to this many pixels images are "small": own net by default
 class Small(nn.Sequential):
     """Three strided convolutions with batch normalisation and ReLU, then means over the quarters of the picture.
 
-    (B, C, H, W) -> (B, 1024); 0.17 million parameters. Made for 16 to 64 pixels and for training on a CPU. It keeps four quarters of 256 numbers because where something is still matters at such sizes: with few labels, a mean
+    (B, C, H, W) -> (B, 1024); 0.17 million parameters. Made for 16 to 64 pixels and for training on a CPU. It
+    keeps four quarters of 256 numbers because where something is still matters at such sizes: with few labels, a mean
     over the whole picture was measured to be several points worse.
     """
 
