@@ -23,7 +23,11 @@ import torch
 from nearfar import cli
 from nearfar.contrast import Composition
 from nearfar.data import bundled
-from nearfar.objectives import catalogue
+from nearfar.methods.simclr import SimCLROptions
+from nearfar.methods.supcon import SupConOptions
+from nearfar.modalities.images.modality import ImageOptions
+from nearfar.objectives import AlignUniform, catalogue
+from nearfar.training import TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -211,11 +215,13 @@ def test_broken_links_are_noticed(tmp_path: Path):
     assert broken_links(page) == ["none.md", "#two"]
 
 
-# The table of objectives -------------------------------------------------------
+# Tables -------------------------------------------------------
 
 
 def near_and_far(entry: type) -> str:
     """Who is near and who is far by default, in the words of the table."""
+    if entry is AlignUniform:
+        return "the item's row in the other view / all rows of the same view"
     if not issubclass(entry, Composition):
         return "no pairs: two views, dimension by dimension"
     if entry.supervised:
@@ -226,27 +232,26 @@ def near_and_far(entry: type) -> str:
     return f"the item's row in view 2 / the other rows of view 2{both}"
 
 
-def table_rows() -> list[list[str]]:
-    """The cells of the table in docs/objectives.md."""
-    text = (ROOT / "docs" / "objectives.md").read_text()
-    table = text.split("<!-- table: objectives -->")[1].split("<!-- end of table -->")[0]
+def table_rows(name: str) -> list[list[str]]:
+    """The cells of a marked table in docs/."""
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    table = text.split(f"<!-- table: {name} -->")[1].split("<!-- end of table -->")[0]
     lines = [line for line in table.strip().splitlines() if line.startswith("|")][2:]
     return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
 def test_the_table_names_every_objective_as_the_catalogue_does():
-    assert [row[0].strip("`") for row in table_rows()] == list(catalogue())
+    assert [row[0].strip("`") for row in table_rows("objectives")] == list(catalogue())
 
 
 @pytest.mark.parametrize("name", catalogue())
 def test_a_row_of_the_table_says_what_the_objective_says(name: str):
     entry = catalogue()[name]
-    (row,) = [r for r in table_rows() if r[0].strip("`") == name]
-    _, use, formula, pairs, chance, source = row
+    (row,) = [r for r in table_rows("objectives") if r[0].strip("`") == name]
+    use, formula, pairs, chance, source = row[1:]
     assert len(use) > 10
     assert formula == f"`{entry.formula}`"
-    assert pairs == ("no pairs in the batch sense: view 1 against view 2, and all rows of a view" if name == "AlignUniform"
-                     else near_and_far(entry))  # fmt: skip
+    assert pairs == near_and_far(entry)
     assert source == entry.source
     n = 6
     z = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -259,3 +264,13 @@ def test_a_row_of_the_table_says_what_the_objective_says(name: str):
             chance.strip("`"), {"__builtins__": {}, "N": n, "log": math.log, "exp": math.exp, "sqrt": math.sqrt}
         )
         assert measured == pytest.approx(said, rel=1e-5)
+
+
+SETTINGS = {"training": TrainingSettings, "images": ImageOptions, "simclr": SimCLROptions, "supcon": SupConOptions}
+
+
+@pytest.mark.parametrize("group", SETTINGS)
+def test_the_tables_of_settings_say_what_the_settings_say(group: str):
+    said = {row[0].strip("`"): tuple(row[1:]) for row in table_rows(group)}
+    fields = SETTINGS[group].model_fields
+    assert said == {k: (f"`{f.default}`" if f.default is not None else "", f.description) for k, f in fields.items()}
