@@ -384,8 +384,10 @@ class _Once(logging.Filter):
 
 def main() -> None:
     """Run the command; what goes wrong is one line that says what and where, and the exit code says that it did."""
-    logging.basicConfig(format="nearfar: %(message)s", level=logging.WARNING)
-    logging.getLogger().handlers[0].addFilter(_Once())
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("nearfar: %(message)s"))
+    handler.addFilter(_Once())
+    logging.getLogger("nearfar").handlers = [handler]
     warnings.showwarning = lambda message, *_: typer.echo(f"nearfar: {' '.join(str(message).split())}", err=True)
     try:
         app(standalone_mode=True)

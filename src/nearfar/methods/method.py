@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,7 +21,12 @@ class Contrast:
 
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
-    chance: float | None = None
+    at_chance: Callable[[], float | None] | None = None
+
+    @property
+    def chance(self) -> float | None:
+        """The value at chance for this very batch, worked out when asked for, which only the log does."""
+        return None if self.at_chance is None else self.at_chance()
 
 
 class MethodOptions(Settings):
@@ -52,7 +58,6 @@ class Method(nn.Module):
     def __init__(self, encoder: nn.Module, options: MethodOptions) -> None:
         super().__init__()
         self.encoder, self.options = encoder, options
-        self._chance: dict[tuple[int, ...], float | None] = {}
 
     @property
     def width(self) -> int:
@@ -76,12 +81,14 @@ class Method(nn.Module):
         """Called after the update of every step: moving copies, queues."""
 
     def judged(self, *views: Tensor, **how: Any) -> Contrast:
-        """The objective on some projections, with its value at chance, which is worked out once per batch shape."""
-        shape = (len(views), len(views[0]))
-        if shape not in self._chance and isinstance(self.objective, Composition):
+        """The objective on some projections, with its value at chance: who is near whom decides it, batch by batch."""
+        objective, held = self.objective, [view.detach() for view in views]
+
+        def at_chance() -> float | None:
             with torch.no_grad():
-                self._chance[shape] = self.objective.inspect(*views, **how).chance
-        return Contrast(self.objective(*views, **how), chance=self._chance.get(shape))
+                return objective.inspect(*held, **how).chance if isinstance(objective, Composition) else None
+
+        return Contrast(objective(*views, **how), at_chance=at_chance)
 
     def describe(self) -> str:
         """The recipe for people to read: pieces and objective."""
