@@ -13,15 +13,17 @@ import re
 import shlex
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from nearfar import cli
-from nearfar.contrast import Composition
+from nearfar import methods, modalities
+from nearfar.contrast import Composition, Strategy
 from nearfar.data import bundled
 from nearfar.methods.simclr import SimCLROptions
 from nearfar.methods.supcon import SupConOptions
@@ -34,6 +36,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 NOT_RUN = ("make", "pip install", "npm pack", "tar ", "python -m benchmarks", ".venv/bin/")
 ITEMS, PER_CLASS = 64, 20
+Command = Callable[..., Any]  # the fixture of conftest.py
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,17 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_command(line: str, command: Command) -> None:
     """Run `nearfar ...` in this process, and see that it says it succeeded."""
-    arguments = shlex.split(line, comments=True)
-    if arguments[1] == "demo":  # 10,000 pictures take minutes; here it sees 64, for two steps
+    arguments = shlex.split(line, comments=True)[1:]
+    if arguments[0] == "demo":  # 10,000 pictures take minutes; here it sees 64, for two steps
         data = [] if "--data" in arguments else ["--data", "pictures.npz"]
         arguments += ["--steps", "2", *data]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code in (0, None), f"{line!r} ended with code {stop.value.code}"
+    said = command(*arguments)
+    assert said.code == 0, f"{line!r} ended with code {said.code}: {said.err}"
 
 
-def run_document(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def run_document(path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run the blocks of a document in order; Python blocks share one module. Returns how many were run."""
     module = types.ModuleType(f"shown_in_{path.stem.replace('-', '_').lower()}")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there for the names of annotations
@@ -145,7 +146,7 @@ def run_document(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         elif block.language == "sh":
             for line in commands_of(block):
                 if line.startswith("nearfar "):
-                    run_command(line, monkeypatch)
+                    run_command(line, command)
                     done += 1
                 else:
                     assert line.startswith(NOT_RUN), f"{where}: neither run nor known: {line!r}"
@@ -166,19 +167,34 @@ def shown_in(document: str) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=NAMES)
-def test_what_a_document_shows_runs(path: Path, desk: Path, monkeypatch: pytest.MonkeyPatch):
-    done = run_document(path, monkeypatch)
+def test_what_a_document_shows_runs(path: Path, desk: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
+    done = run_document(path, command, monkeypatch)
     assert done == shown_in(path.read_text())
 
 
 @pytest.mark.parametrize("wrong", ["```python\n1 / 0\n```", "```sh\nnearfar fit nowhere/\n```", "```sh\nrm -r x\n```",
                                    "```python\nprint(1)\n```\n\n```text\n2\n```", "```\nno language\n```"])  # fmt: skip
-def test_a_wrong_block_is_noticed(wrong: str, desk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_block_is_noticed(wrong: str, desk: Path, command: Command, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", desk)
     (desk / "wrong.md").write_text(f"Text.\n\n{wrong}\n")
     with pytest.raises((AssertionError, ZeroDivisionError)):
-        run_document(desk / "wrong.md", monkeypatch)
+        run_document(desk / "wrong.md", command, monkeypatch)
+
+
+def test_the_counts_in_the_text_are_those_of_the_code():
+    text = " ".join(path.read_text() for path in DOCUMENTS).lower()
+    words = dict(
+        zip(("one", "two", "three", "four", "eighteen", "nineteen", "twenty"), (1, 2, 3, 4, 18, 19, 20), strict=True)
+    )
+    found = re.findall(r"(\w+) (objectives, each|objectives with exact|modality: images|methods, `simclr`)", text)
+    assert {what.split()[0].rstrip(",:"): words[count] for count, what in found} == {
+        "objectives": len(catalogue()),
+        "modality": len(modalities.NAMES),
+        "methods": len(methods.catalogue()),
+    }
+    assert {int(mib) for mib in re.findall(r"at most (\d+) mib", text)} == {Strategy().budget >> 20}
 
 
 # Links -------------------------------------------------------------------------
