@@ -204,8 +204,8 @@ class Composition(Objective):
             terms=pooled,
             per_anchor=per_anchor,
             weight=weight,
-            near_count=scores.counts.near,
-            far_count=scores.counts.far,
+            near_count=scores.counts.near.clone(),  # a relation serves many batches; what is handed out is a copy
+            far_count=scores.counts.far.clone(),
             masked=int(counts.ignored.sum()),
             chance=chance,
             collapsed=collapsed,

@@ -97,7 +97,8 @@ class Sweep(torch.autograd.Function):
         shared = [plan.shares(k) for k in range(len(states))]
         kept = []
         for rows, columns, mirrored in plan.tiles((len(u), len(v))):
-            scores = plan.scores(u[rows], v[columns], u.new_empty(plan.tile**2) if plan.keep else x_buffer)
+            size = (rows.stop - rows.start) * (columns.stop - columns.start)
+            scores = plan.scores(u[rows], v[columns], u.new_empty(size) if plan.keep else x_buffer)
             if plan.keep:
                 kept.append(scores)
             for k, reduction in enumerate(plan.reductions):
