@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nearfar.contrast import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
 from nearfar.contrast.blocks import Link, pair_scores, scores_of
-from nearfar.contrast.similarity import Constant
+from nearfar.contrast.similarity import Constant, unit
 
 SIMILARITIES = [
     Cosine(),
@@ -140,6 +140,20 @@ def test_what_unrelated_rows_score(similarity: Similarity):
     else:
         u, v = similarity.prepare(z[:1], z[1:], 1.0)
         assert float(scores_of(similarity, u, v)) == pytest.approx(similarity.unrelated)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1.0, 1e15])
+def test_unit_rows_are_those_of_torch(scale: float, dtype: torch.dtype):
+    results = []
+    for function in (unit, lambda z: torch.nn.functional.normalize(z, dim=1)):
+        z = (rows(0, 5).to(dtype) * scale).requires_grad_()
+        made = function(z)
+        (slope,) = torch.autograd.grad((made * rows(1, 5).to(dtype)).sum(), z)
+        results.append((made.detach(), slope))
+    (made, slope), (want, want_slope) = results
+    torch.testing.assert_close(made, want)
+    torch.testing.assert_close(slope, want_slope, rtol=1e-4, atol=1e-6 * float(want_slope.abs().max()))
 
 
 def test_squared_distance_is_two_minus_two_cosines_on_unit_rows():

@@ -186,7 +186,8 @@ EVERY: list[tuple[str, Case | None]] = [
 ]
 BY_NAME = {c.name: c for c in CASES}
 
-DENSE, TILED = Strategy("dense"), Strategy("tiled", tile=3)
+# The reference, tiles computed twice, and tiles whose scores wait for the backward pass (small batches by default).
+DENSE, TILED, KEPT = Strategy("dense"), Strategy("tiled", tile=3), Strategy("auto", tile=3)
 
 
 def tiled(side: int) -> Strategy:
@@ -200,4 +201,5 @@ def rows(seed: int, n: int, width: int = 3) -> Tensor:
 
 def strategies(case: Case) -> list[dict]:
     """Keyword arguments for every way to visit the scores; moments visit none."""
-    return [{"strategy": DENSE}, {"strategy": TILED}] if case.compares or case.entry == "AlignUniform" else [{}]
+    swept = case.compares or case.entry == "AlignUniform"
+    return [{"strategy": s} for s in (DENSE, TILED, KEPT)] if swept else [{}]

@@ -9,7 +9,7 @@ import math
 
 import pytest
 import torch
-from cases import BY_NAME, CASES, DENSE, EVERY, TILED, Case, rows, strategies, tiled
+from cases import BY_NAME, CASES, DENSE, EVERY, KEPT, TILED, Case, rows, strategies, tiled
 from golden import CHANCE, COLLAPSED, GOLDEN, A, B, Y, orthonormal, simplex
 from scenes import SCENE, SCENES, Scene
 
@@ -121,7 +121,9 @@ def test_value_and_gradients_are_those_of_the_oracle_however_visited(case: Case,
     objective, leaves = case.objective(), scene.leaves()
     want, learned = case.naive(scene.arranged(case.layout, leaves), objective)
     want_grads = gradients(want, leaves + list(learned.values()))
-    for strategy in (DENSE, TILED, tiled(5), tiled(64)) + ((tiled(1),) if scene.name in ("views", "pairs") else ()):
+    for strategy in (DENSE, TILED, KEPT, tiled(5), tiled(64)) + (
+        (tiled(1),) if scene.name in ("views", "pairs") else ()
+    ):
         value = scene.call(objective, leaves, strategy=strategy)
         same([value.detach()], [want.detach()])
         same(gradients(value, leaves + [p for _, p in objective.named_parameters()]), want_grads)

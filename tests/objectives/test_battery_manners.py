@@ -71,6 +71,17 @@ def test_inspection_of_plain_views_adds_up(case: Case):
     assert seen.near_count is None and seen.far_count is None and seen.masked == 0
 
 
+def test_what_inspection_hands_out_may_be_changed():
+    """The relation of matching views serves every batch of its size."""
+    views = [rows(k, 3) for k in range(2)]
+    first = NTXent().inspect(*views)
+    before, total = first.near_count.clone(), first.total.clone()
+    for tensor in (first.near_count, first.far_count, first.weight, first.per_anchor):
+        tensor.zero_()
+    again = NTXent().inspect(*views)
+    assert torch.equal(again.near_count, before) and torch.equal(again.total, total)
+
+
 def test_norms_of_npair_are_those_of_the_rows_at_any_temperature():
     a, b = rows(0, 3), rows(1, 3)
     plain, regular = (catalogue()["NPair"](l2=weight, temperature=0.5)(a, b) for weight in (0.0, 0.1))
@@ -250,6 +261,17 @@ def test_what_tiled_keeps_grows_with_the_rows_not_with_the_pairs(case: Case, lab
         assert largest < n * n
         seen.append(total)
     assert seen[1] < 2.3 * seen[0]
+
+
+@pytest.mark.parametrize("sizes", [(300, 300), (4, 6000)], ids=str)
+def test_what_auto_keeps_stays_within_its_budget(sizes: tuple[int, int]):
+    """Scores are kept while they fit, and no more than the scores, however lopsided the batch and its queue."""
+    n, extra = sizes
+    queue = torch.randn(extra, 8, generator=torch.Generator().manual_seed(5))
+    scores = 4 * n * (n + extra)
+    rows_alone, _ = kept(InfoNCE(), n, {"negatives": queue, "strategy": Strategy("auto", budget=scores - 1)})
+    with_scores, _ = kept(InfoNCE(), n, {"negatives": queue, "strategy": Strategy("auto", budget=scores)})
+    assert scores <= with_scores - rows_alone <= 1.01 * scores
 
 
 def test_the_measure_of_what_is_kept_would_notice_a_matrix():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import BY_NAME, CASES, DENSE, EVERY, TILED, Case, rows, strategies, tiled
+from cases import BY_NAME, CASES, DENSE, EVERY, KEPT, TILED, Case, rows, strategies, tiled
 from golden import CHANCE, COLLAPSED, orthonormal
 from scenes import SCENE, Scene
 from test_battery import gradients, meetings
 
-from nearfar.contrast import Scores, Sum
+from nearfar.contrast import Scores, Sum, matching, opposite
 from nearfar.contrast.tiled import SAFE_EXPONENT
 
 every = pytest.mark.parametrize("case", [c for _, c in EVERY], ids=[name for name, _ in EVERY])
@@ -77,7 +77,7 @@ def test_not_a_number_is_never_swallowed(case: Case):
     """One row that is not a number makes the value not a number, whatever is near it."""
     views = [rows(k, 5) for k in range(2)]
     views[0][4] = torch.nan
-    for strategy in (DENSE, TILED, tiled(64)):
+    for strategy in (DENSE, TILED, KEPT, tiled(64)):
         assert torch.isnan(case.objective()(*views, **keys(case), strategy=strategy))
 
 
@@ -85,7 +85,7 @@ def test_not_a_number_is_never_swallowed(case: Case):
 def test_not_a_number_in_a_queue_is_not_swallowed_either(case: Case):
     views, queue = [rows(k, 5) for k in range(2)], rows(2, 4)
     queue[3] = torch.nan
-    for strategy in (DENSE, TILED, tiled(64)):
+    for strategy in (DENSE, TILED, KEPT, tiled(64)):
         assert torch.isnan(case.objective()(*views, negatives=queue, strategy=strategy))
 
 
@@ -96,7 +96,7 @@ def test_not_a_number_in_a_queue_is_not_swallowed_either(case: Case):
 def test_a_temperature_of_a_thousandth_overflows_nothing(case: Case):
     views = [rows(k, 6).float() for k in range(2)]
     cold = {"labels": torch.tensor([0, 0, 1, 1, 2, 2])} if case.layout == "joint" else {}
-    for strategy in (DENSE, TILED):
+    for strategy in (DENSE, TILED, KEPT):
         single = [v.clone().requires_grad_() for v in views]
         double = [v.double().requires_grad_() for v in views]
         objective = case.make().replace(temperature=0.001, strategy=strategy)
@@ -168,7 +168,7 @@ DEGENERATE = [SCENE[name] for name in ("no near", "one row", "nobody is known", 
 
 @meetings(DEGENERATE)
 def test_degenerate_batches_have_finite_values_and_gradients(case: Case, scene: Scene):
-    for strategy in (DENSE, TILED):
+    for strategy in (DENSE, TILED, KEPT):
         leaves, objective = scene.leaves(), case.objective()
         value = scene.call(objective, leaves, strategy=strategy)
         assert value.shape == () and torch.isfinite(value)
@@ -180,7 +180,7 @@ def test_degenerate_batches_have_finite_values_and_gradients(case: Case, scene: 
 )
 @pytest.mark.parametrize("name", ["no near", "one row"])
 def test_nothing_near_gives_zero_where_an_anchor_needs_something_near(case: Case, name: str):
-    for strategy in (DENSE, TILED):
+    for strategy in (DENSE, TILED, KEPT):
         leaves, objective = SCENE[name].leaves(), case.objective()
         value = SCENE[name].call(objective, leaves, strategy=strategy)
         assert float(value.detach()) == 0.0
@@ -197,7 +197,7 @@ def test_one_row_is_refused_where_moments_need_two(case: Case):
 
 @comparing
 def test_rows_of_norm_zero_have_finite_gradients(case: Case):
-    for strategy in (DENSE, TILED):
+    for strategy in (DENSE, TILED, KEPT):
         views = [rows(k, 5) for k in range(2)]
         views[0][1], views[1][3] = 0, 0
         leaves = [v.requires_grad_() for v in views]
@@ -253,3 +253,17 @@ def test_a_known_duplicate_leaves_the_value_of_the_others_alone():
     views[1][1] = rows(9, 1)[0]
     assert torch.equal(case.objective().inspect(*views, ids=ids).per_anchor[0], before)
     assert not torch.equal(case.objective().inspect(*views).per_anchor[0], before)
+
+
+@every
+def test_an_evaluation_in_inference_mode_does_not_spoil_the_training_after_it(case: Case):
+    """What is kept from batch to batch must not be made of tensors that only inference may use."""
+    matching.cache_clear()
+    opposite.cache_clear()
+    for how in [{}, *strategies(case)]:
+        views = [rows(k, 5).requires_grad_() for k in range(2)]
+        with torch.inference_mode():
+            seen = case.objective()(*(v.detach().clone() for v in views), **how)
+        value = case.objective()(*views, **how)
+        assert torch.equal(seen, value.detach())
+        assert all(torch.isfinite(g).all() for g in gradients(value, [*views]))
