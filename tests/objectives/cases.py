@@ -15,18 +15,22 @@ from nearfar.contrast import LearnedTemperature, Strategy
 from nearfar.objectives import (
     DCL,
     DCLW,
+    WMSE,
     AlignUniform,
     BarlowTwins,
     ContrastiveMargin,
+    CosineRegression,
     Debiased,
     HardNegative,
     InfoNCE,
     Logistic,
     NPair,
     NTXent,
+    SelfDistillation,
     SigLIP,
     Spectral,
     SupCon,
+    SwappedPrediction,
     SymmetricInfoNCE,
     TripletAll,
     TripletHard,
@@ -42,6 +46,9 @@ class Case:
 
     layout: "joint" or "cross" as the published objective has it, "views" for those that compare no pairs.
     score: how the oracle scores two rows; None for "views", whose oracle takes the two matrices.
+    constant: something is taken as a constant, which has no numerical gradient: the oracle judges the gradient.
+    least: rows that the objective needs, where it compares no pairs.
+    in_order: which rows stand next to each other is part of the value.
     """
 
     name: str
@@ -50,6 +57,9 @@ class Case:
     oracle: Callable[..., Tensor]
     score: Callable[[Tensor, Tensor], Tensor] | None = None
     softmax: bool = False
+    constant: bool = False
+    least: int = 2
+    in_order: bool = False
 
     @property
     def entry(self) -> str:
@@ -153,7 +163,13 @@ CASES = [
     Case("DCL", lambda: DCL(temperature=0.5), "joint", o.dcl, o.cosine, softmax=True),
     Case("DCLW", lambda: DCLW(temperature=0.5), "joint", o.dclw(0.5, False), o.cosine, softmax=True),
     Case(
-        "DCLW detached", lambda: DCLW(temperature=0.5, detach=True), "joint", o.dclw(0.5, True), o.cosine, softmax=True
+        "DCLW detached",
+        lambda: DCLW(temperature=0.5, detach=True),
+        "joint",
+        o.dclw(0.5, True),
+        o.cosine,
+        softmax=True,
+        constant=True,
     ),
     Case("Debiased", lambda: Debiased(temperature=0.5), "joint", o.debiased(0.1), o.cosine, softmax=True),
     Case(
@@ -176,14 +192,38 @@ CASES = [
     Case("BarlowTwins scaled", lambda: BarlowTwins(scale=0.1), "views", o.barlow(0.0051, 0.1)),
     Case("VICReg", VICReg, "views", o.vicreg("official")),
     Case("VICReg paper", lambda: VICReg(form="paper"), "views", o.vicreg("paper")),
+    Case("CosineRegression", CosineRegression, "views", o.regression(2, -2, True), constant=True, least=1),
+    Case(
+        "CosineRegression cosine",
+        lambda: CosineRegression(form="cosine"),
+        "views",
+        o.regression(0, -1, True),
+        constant=True,
+        least=1,
+    ),
+    Case(
+        "CosineRegression both ways",
+        lambda: CosineRegression(detach=False),
+        "views",
+        o.regression(2, -2, False),
+        least=1,
+    ),
+    Case("WMSE", WMSE, "views", o.wmse(1e-4, None)),
+    Case("WMSE blocks", lambda: WMSE(block=2, eps=0.1), "views", o.wmse(0.1, 2), in_order=True),
+    Case("SwappedPrediction", SwappedPrediction, "views", o.swapped(0.1, 0.05), constant=True, least=1),
+    Case(
+        "SwappedPrediction warm",
+        lambda: SwappedPrediction(temperature=0.5, epsilon=0.5),
+        "views",
+        o.swapped(0.5, 0.5),
+        constant=True,
+        least=1,
+    ),
+    Case("SelfDistillation", SelfDistillation, "views", o.distilled(0.1, 0.04), constant=True, least=1),
 ]
 
-# The battery is parametrised over the catalogue: an entry without a case stands in it as None, and fails.
-EVERY: list[tuple[str, Case | None]] = [
-    (case.name if case else name, case)
-    for name in catalogue()
-    for case in ([c for c in CASES if c.entry == name] or [None])
-]
+# The battery is parametrised over the catalogue; `test_battery.py` fails by name for an entry without a case.
+EVERY = [case for name in catalogue() for case in CASES if case.entry == name]
 BY_NAME = {c.name: c for c in CASES}
 
 # The reference, tiles computed twice, and tiles whose scores wait for the backward pass (small batches by default).

@@ -1,8 +1,8 @@
 """Golden fixture G, values measured on it with official code or written out by hand, and values in closed form.
 
 `GOLDEN[variant]` lists (call, loss, |d loss / d A|, |d loss / d B|); None where the fixture has ties and only the loss
-is sure. The call is "views" (two views, no labels), "labels" (two views with labels Y) or "one way" (A against A and B,
-self ignored).
+is sure. The call is "views" (two views, no labels), "labels" (two views with labels Y), "one way" (A against A and B,
+self ignored) or "prototypes" (the cosines of both views with the prototypes P).
 
 `CHANCE` and `COLLAPSED` are functions of (N, D) for two views; None: the value is not defined and `inspect` says so.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 A = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], dtype=torch.float64)
 B = torch.tensor([[2, 1, 0], [0, 1, 1], [1, 0, 2], [1, 2, 1]], dtype=torch.float64)
 Y = torch.tensor([0, 0, 1, 1])
+P = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.float64)
 
 GOLDEN: dict[str, list[tuple[str, float, float | None, float | None]]] = {
     "ContrastiveMargin": [("labels", 1.285969, 0.207542, 0.172206)],
@@ -58,6 +59,16 @@ GOLDEN: dict[str, list[tuple[str, float, float | None, float | None]]] = {
     "BarlowTwins scaled": [("views", 0.0216332, 0.0642628, 0.0445329)],
     "VICReg": [("views", 22.665822, 11.996683, 9.848474)],
     "VICReg paper": [("views", 59.729792, None, None)],
+    "CosineRegression": [("views", 0.319007, 0.506211, 0.0)],
+    "CosineRegression cosine": [("views", -0.840497, 0.253106, 0.0)],
+    "CosineRegression both ways": [("views", 0.319007, 0.506211, None)],
+    # The card's .390524 is at eps = 0, see test_whitening.py; this one is of numpy's Cholesky on (1 - eps) cov + eps I.
+    "WMSE": [("views", 0.390641, None, None)],
+    "WMSE blocks": [("views", 0.737958, None, None)],
+    "SwappedPrediction": [("prototypes", 1.073318, 1.339172, 0.404494)],
+    # The matrix form of the paper by hand, three rounds at epsilon = .5.
+    "SwappedPrediction warm": [("prototypes", 0.644074, None, None)],
+    "SelfDistillation": [("views", 1.423361, 2.499830, 0.0)],
 }
 
 Closed = Callable[[int, int], float] | None
@@ -120,6 +131,14 @@ CHANCE: dict[str, Closed] = {
     "BarlowTwins scaled": None,
     "VICReg": None,
     "VICReg paper": None,
+    "CosineRegression": constant(2.0),
+    "CosineRegression cosine": constant(0.0),
+    "CosineRegression both ways": constant(2.0),
+    "WMSE": None,
+    "WMSE blocks": None,
+    "SwappedPrediction": None,
+    "SwappedPrediction warm": None,
+    "SelfDistillation": None,
 }
 
 COLLAPSED: dict[str, Closed] = {
@@ -139,6 +158,11 @@ COLLAPSED: dict[str, Closed] = {
     "BarlowTwins scaled": lambda n, d: 0.1 * d,
     "VICReg": constant(24.75),
     "VICReg paper": constant(49.5),
+    "CosineRegression": constant(0.0),
+    "CosineRegression cosine": constant(-1.0),
+    "CosineRegression both ways": constant(0.0),
+    "WMSE": constant(2.0),
+    "WMSE blocks": constant(2.0),
 }
 
 

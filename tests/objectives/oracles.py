@@ -449,3 +449,80 @@ def vicreg(form: str) -> Callable[[Tensor, Tensor], Tensor]:
         return 25 * invariance + 25 * (variance[0] + variance[1]) + covariance[0] + covariance[1]
 
     return value
+
+
+def regression(base: float, slope: float, constant: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def value(a: Tensor, b: Tensor) -> Tensor:
+        target = b.detach() if constant else b
+        return mean([base + slope * cosine(u, v) for u, v in zip(a, target, strict=True)])
+
+    return value
+
+
+def wmse(eps: float, block: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+    def white(part: list[Tensor]) -> list[Tensor]:
+        """Forward substitution with a Cholesky factor, both written out."""
+        n, width = len(part), len(part[0])
+        centre = [mean([r[d] for r in part]) for d in range(width)]
+        centred = [[r[d] - centre[d] for d in range(width)] for r in part]
+        cov = [
+            [(1 - eps) * sum(r[d] * r[e] for r in centred) / (n - 1) + (eps if d == e else 0) for e in range(width)]
+            for d in range(width)
+        ]
+        lower: list[list[Tensor]] = []
+        for d in range(width):
+            lower.append([])
+            for e in range(d + 1):
+                rest = cov[d][e] - sum(lower[d][k] * lower[e][k] for k in range(e))
+                lower[d].append(rest.sqrt() if d == e else rest / lower[e][e])
+        out = []
+        for r in centred:
+            solved: list[Tensor] = []
+            for d in range(width):
+                solved.append((r[d] - sum(lower[d][k] * solved[k] for k in range(d))) / lower[d][d])
+            out.append(torch.stack(solved))
+        return out
+
+    def value(a: Tensor, b: Tensor) -> Tensor:
+        size = block or len(a)
+        starts = [k * size for k in range(max(1, len(a) // size))]
+        ends = [*starts[1:], len(a)]
+        parts = [(white(list(a[s:e])), white(list(b[s:e]))) for s, e in zip(starts, ends, strict=True)]
+        return mean([2 - 2 * cosine(u, v) for left, right in parts for u, v in zip(left, right, strict=True)])
+
+    return value
+
+
+def cross_entropy(target: list[float], row: Tensor, t: float) -> Tensor:
+    bottom = (row / t).exp().sum().log()
+    return sum(-q * (s / t - bottom) for q, s in zip(target, row, strict=True))
+
+
+def swapped(t: float, epsilon: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def codes(scores: Tensor) -> list[list[float]]:
+        """The matrix form of the paper: columns of prototypes and rows of items are scaled in turn."""
+        n, k = scores.shape
+        top = number(scores.max())
+        q = [
+            [float(torch.tensor((number(x) - top) / epsilon, dtype=torch.float64).exp()) for x in row] for row in scores
+        ]
+        for _ in range(3):
+            columns = [sum(row[c] for row in q) for c in range(k)]
+            q = [[row[c] / columns[c] / k for c in range(k)] for row in q]
+            q = [[x / sum(row) / n for x in row] for row in q]
+        return [[x * n for x in row] for row in q]
+
+    def value(a: Tensor, b: Tensor) -> Tensor:
+        one = [cross_entropy(q, row, t) for q, row in zip(codes(a), b, strict=True)]
+        other = [cross_entropy(q, row, t) for q, row in zip(codes(b), a, strict=True)]
+        return mean(one + other)
+
+    return value
+
+
+def distilled(t: float, teacher_t: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def value(a: Tensor, b: Tensor) -> Tensor:
+        targets = [[number(x) for x in (row.detach() / teacher_t).softmax(0)] for row in b]
+        return mean([cross_entropy(q, row, t) for q, row in zip(targets, a, strict=True)])
+
+    return value

@@ -16,7 +16,7 @@ from nearfar.contrast import Composition, Dot, LearnedTemperature, Strategy
 from nearfar.errors import ConfigError
 from nearfar.objectives import InfoNCE, NTXent, SigLIP, SymmetricInfoNCE, build, catalogue
 
-every = pytest.mark.parametrize("case", [c for _, c in EVERY], ids=[name for name, _ in EVERY])
+every = pytest.mark.parametrize("case", EVERY, ids=lambda c: c.name)
 comparing = pytest.mark.parametrize("case", [c for c in CASES if c.compares], ids=lambda c: c.name)
 
 
@@ -137,8 +137,9 @@ def test_objectives_are_frozen(case: Case):
 def test_a_change_makes_another_objective(case: Case):
     objective = case.make()
     before = str(objective)
-    field = "temperature" if case.compares else "scale" if case.entry == "BarlowTwins" else None
-    field = field or ("align_weight" if case.entry == "AlignUniform" else "variance")
+    field = next(
+        (k for k, v in objective.config().items() if k == "temperature" or isinstance(v, float | bool)), "margin"
+    )
     other = objective.replace(**{field: 0.77})
     assert getattr(other, field) == 0.77 and str(objective) == before
 

@@ -11,9 +11,12 @@ from ..errors import ConfigError
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .moments import BarlowTwins, VICReg
 from .pairs import ContrastiveMargin, Logistic, SigLIP
+from .prototypes import SelfDistillation, SwappedPrediction
+from .regression import CosineRegression
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .triplets import TripletAll, TripletHard, TripletSemiHard
+from .whitening import WMSE
 
 _ENTRIES: tuple[type[Objective], ...] = (
     ContrastiveMargin,
@@ -35,6 +38,10 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Spectral,
     BarlowTwins,
     VICReg,
+    CosineRegression,
+    WMSE,
+    SwappedPrediction,
+    SelfDistillation,
 )
 
 

@@ -1,0 +1,137 @@
+"""Objectives over prototypes: rows are K scores, and one view predicts which prototypes the other view chose."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..contrast.arrange import check_views
+from ..contrast.objective import Inspection, Objective, entry
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Balanced soft assignments (N, K) of N rows to K prototypes: rows sum to 1, columns to about N / K.
+
+    exp(scores / epsilon), normalised in turn over each prototype's column and each row, the rows last. Computed on
+    logarithms: the same numbers without overflow at any epsilon. No gradient. Source: Caron et al. 2020, section 3.1;
+    Cuturi 2013.
+
+    >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 1.0]])).sum(1)
+    tensor([1., 1.])
+    """
+    logs = scores / epsilon
+    for _ in range(iterations):
+        logs = logs - logs.logsumexp(0, keepdim=True)
+        logs = logs - logs.logsumexp(1, keepdim=True)
+    return logs.exp()
+
+
+def _cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
+    """-sum_k target log softmax(logits), per row (N,)."""
+    return -(target * logits.log_softmax(1)).sum(1)
+
+
+@entry
+class SwappedPrediction(Objective):
+    """Each view predicts the balanced code of every other view (SwAV).
+
+    A code is the Sinkhorn assignment of a view's scores, without gradient; it is predicted by softmax(scores / t).
+    Shapes: two or more views (N, K), scores in [-1, 1]. Value >= 0; log K when prototypes are told apart by nobody.
+
+    Args:
+        temperature: divides the scores of the prediction. epsilon: divides those of the code.
+        iterations: of Sinkhorn.
+
+    `more` (M, K), scores of earlier rows, are balanced together with each view and then left out: in a small batch the
+    codes cannot be balanced over many prototypes.
+
+    >>> scores = torch.zeros(4, 8)
+    >>> round(float(SwappedPrediction()(scores, scores)), 4)                   # log 8
+    2.0794
+    """
+
+    formula: ClassVar[str] = "mean over views u != v of mean_i [ -sum_k q_ik(u) log softmax_k(s_i(v) / t) ]"
+    source: ClassVar[str] = "Caron et al. 2020, eq. 2 and 3; facebookresearch/swav main_swav.py"
+
+    temperature: float = 0.1
+    epsilon: float = 0.05
+    iterations: int = 3
+
+    def codes(self, scores: Tensor, more: Tensor | None = None) -> Tensor:
+        """Balanced codes (N, K) of scores (N, K)."""
+        if more is None:
+            return sinkhorn(scores, self.epsilon, self.iterations)
+        together = torch.cat([more.to(scores.dtype), scores])
+        return sinkhorn(together, self.epsilon, self.iterations)[len(more) :]
+
+    def _per_anchor(self, views: tuple[Tensor, ...], more: Tensor | None) -> Tensor:
+        rows = check_views("SwappedPrediction", views)
+        if len(rows) < 2 or any(len(r) != len(rows[0]) for r in rows):
+            raise ValueError(
+                f"SwappedPrediction needs two or more views of the same rows, got {[len(r) for r in rows]} rows"
+            )
+        with torch.autocast(rows[0].device.type, enabled=False):
+            codes = [self.codes(view, more) for view in rows]
+            pairs = permutations(range(len(rows)), 2)
+            return torch.stack([_cross_entropy(codes[u], rows[v] / self.temperature) for u, v in pairs]).mean(0)
+
+    def forward(self, *views: Tensor, more: Tensor | None = None) -> Tensor:
+        """The scalar value."""
+        return self._per_anchor(views, more).mean()
+
+    def inspect(self, *views: Tensor, more: Tensor | None = None) -> Inspection:
+        """The value of every row."""
+        return _inspected(self._per_anchor(views, more))
+
+
+@entry
+class SelfDistillation(Objective):
+    """The student's scores (view 1) predict the teacher's (view 2), which are centred, sharpened and constant (DINO).
+
+    Shapes: two views (N, K), raw scores; `centre` (K,) is taken from the teacher's, a running mean that keeps one
+    prototype from winning always. Value >= 0; log K when both are even.
+
+    Args:
+        temperature: of the student. teacher_temperature: of the teacher; lower, so that its opinion is sharper.
+
+    >>> scores = torch.zeros(4, 8)
+    >>> round(float(SelfDistillation()(scores, scores)), 4)                    # log 8
+    2.0794
+    """
+
+    formula: ClassVar[str] = (
+        "mean_i [ -sum_k softmax_k((g_i - c) / t') log softmax_k(s_i / t) ],  g, c without gradient"
+    )
+    source: ClassVar[str] = "Caron et al. 2021 (DINO), eq. 2 and 4; facebookresearch/dino main_dino.py"
+
+    temperature: float = 0.1
+    teacher_temperature: float = 0.04
+
+    def _per_anchor(self, views: tuple[Tensor, ...], centre: Tensor | None) -> Tensor:
+        rows = check_views("SelfDistillation", views)
+        if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+            raise ValueError(
+                f"SelfDistillation needs two views of the same rows, student and teacher, got {[len(r) for r in rows]}"
+            )
+        student, teacher = rows[0], rows[1].detach()
+        with torch.autocast(student.device.type, enabled=False):
+            centred = teacher if centre is None else teacher - centre.to(teacher.dtype)
+            target = (centred / self.teacher_temperature).softmax(1)
+            return _cross_entropy(target, student / self.temperature)
+
+    def forward(self, *views: Tensor, centre: Tensor | None = None) -> Tensor:
+        """The scalar value."""
+        return self._per_anchor(views, centre).mean()
+
+    def inspect(self, *views: Tensor, centre: Tensor | None = None) -> Inspection:
+        """The value of every row."""
+        return _inspected(self._per_anchor(views, centre))
+
+
+def _inspected(values: Tensor) -> Inspection:
+    total = values.mean()
+    return Inspection(total, {"prediction": total}, per_anchor=values.detach(), weight=torch.ones_like(values))
