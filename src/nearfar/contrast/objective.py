@@ -155,11 +155,21 @@ class Composition(Objective):
     ) -> Tensor:
         """The scalar value; arguments as in `inspect`."""
         made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
+        return torch.stack(list(self._pooled(made, strategy).values())).sum()
+
+    def terms(self, *views: Tensor, strategy: str | Strategy | None = None, **near: Any) -> dict[str, Tensor]:
+        """Named scalar parts that add up to the value, with gradients; arguments as in `inspect`."""
+        given = [near.pop(name, None) for name in ("ids", "labels", "relation", "negatives", "negative_ids")]
+        if near:
+            raise TypeError(f"{type(self).__name__}.terms takes no {', '.join(near)}")
+        return self._pooled(self._arrange(views, *given), strategy)
+
+    def _pooled(self, made: Arrangement, strategy: str | Strategy | None) -> dict[str, Tensor]:
         with torch.autocast(made.anchors.device.type, enabled=False):
             parts = self._terms(self._scores(made, strategy))
-        total = torch.stack([_pool(values, weights) for values, weights in parts.values()]).sum()
         # A batch without any pair that counts has the value 0, and a gradient of 0 rather than none: training goes on.
-        return total if total.requires_grad else total + made.anchors[:0].sum() + made.candidates[:0].sum()
+        nothing = made.anchors[:0].sum() + made.candidates[:0].sum()
+        return {name: _pool(values, weights) + nothing for name, (values, weights) in parts.items()}
 
     def inspect(
         self,

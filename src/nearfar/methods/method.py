@@ -88,6 +88,9 @@ class Method(nn.Module):
             with torch.no_grad():
                 return objective.inspect(*held, **how).chance if isinstance(objective, Composition) else None
 
+        if isinstance(objective, Composition):
+            terms = objective.terms(*views, **how)
+            return Contrast(torch.stack(list(terms.values())).sum(), terms, at_chance)
         return Contrast(objective(*views, **how), at_chance=at_chance)
 
     def describe(self) -> str:
