@@ -25,10 +25,8 @@ import torch
 from nearfar import methods, modalities
 from nearfar.contrast import Composition, Strategy
 from nearfar.data import bundled
-from nearfar.methods.simclr import SimCLROptions
-from nearfar.methods.supcon import SupConOptions
 from nearfar.modalities.images.modality import ImageOptions
-from nearfar.objectives import AlignUniform, catalogue
+from nearfar.objectives import catalogue
 from nearfar.training import TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,17 +182,12 @@ def test_a_wrong_block_is_noticed(wrong: str, desk: Path, command: Command, monk
 
 
 def test_the_counts_in_the_text_are_those_of_the_code():
-    text = " ".join(path.read_text() for path in DOCUMENTS).lower()
-    words = dict(
-        zip(("one", "two", "three", "four", "eighteen", "nineteen", "twenty"), (1, 2, 3, 4, 18, 19, 20), strict=True)
-    )
-    found = re.findall(r"(\w+) (objectives, each|objectives with exact|modality: images|methods, `simclr`)", text)
-    assert {what.split()[0].rstrip(",:"): words[count] for count, what in found} == {
-        "objectives": len(catalogue()),
-        "modality": len(modalities.NAMES),
-        "methods": len(methods.catalogue()),
-    }
-    assert {int(mib) for mib in re.findall(r"at most (\d+) mib", text)} == {Strategy().budget >> 20}
+    text = " ".join(path.read_text() for path in DOCUMENTS)
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    assert set(re.findall(r"(\d+) objectives", text)) == {str(len(catalogue()))}
+    assert re.findall(r"(\w+) methods?, `simclr`", text) == [words[len(methods.catalogue())]]
+    assert re.findall(r"(\w+) modalit(?:y|ies): images", text) == [words[len(modalities.NAMES)]]
+    assert {int(mib) for mib in re.findall(r"at most (\d+) MiB", text)} == {Strategy().budget >> 20}
 
 
 # Links -------------------------------------------------------------------------
@@ -234,12 +227,10 @@ def test_broken_links_are_noticed(tmp_path: Path):
 # Tables -------------------------------------------------------
 
 
-def near_and_far(entry: type) -> str:
-    """Who is near and who is far by default, in the words of the table."""
-    if entry is AlignUniform:
-        return "the item's row in the other view / all rows of the same view"
+def near_and_far(entry: type) -> str | None:
+    """Who is near and who is far by default, in the words of the table; None for objectives with words of their own."""
     if not issubclass(entry, Composition):
-        return "no pairs: two views, dimension by dimension"
+        return None
     if entry.supervised:
         return "rows of the same label / rows of another label"
     if entry.layout == "joint":
@@ -251,6 +242,7 @@ def near_and_far(entry: type) -> str:
 def table_rows(name: str) -> list[list[str]]:
     """The cells of a marked table in docs/."""
     text = "".join(path.read_text() for path in DOCUMENTS)
+    assert f"<!-- table: {name} -->" in text, f"no table of {name} in the documents"
     table = text.split(f"<!-- table: {name} -->")[1].split("<!-- end of table -->")[0]
     lines = [line for line in table.strip().splitlines() if line.startswith("|")][2:]
     return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
@@ -263,11 +255,16 @@ def test_the_table_names_every_objective_as_the_catalogue_does():
 @pytest.mark.parametrize("name", catalogue())
 def test_a_row_of_the_table_says_what_the_objective_says(name: str):
     entry = catalogue()[name]
-    (row,) = [r for r in table_rows("objectives") if r[0].strip("`") == name]
+    found = [r for r in table_rows("objectives") if r[0].strip("`") == name]
+    wanted = [f"`{name}`", "WHEN", f"`{entry.formula}`", near_and_far(entry) or "NEAR / FAR", "`CHANCE`", entry.source]
+    assert len(found) == 1, (
+        "docs/objectives.md needs this row: | " + " | ".join(c.replace("|", "\\|") for c in wanted) + " |"
+    )
+    (row,) = found
     use, formula, pairs, chance, source = row[1:]
-    assert len(use) > 10
     assert formula == f"`{entry.formula}`"
-    assert pairs == near_and_far(entry)
+    assert pairs == (near_and_far(entry) or pairs)
+    assert len(use) > 10 and len(pairs) > 10
     assert source == entry.source
     n = 6
     z = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -282,7 +279,11 @@ def test_a_row_of_the_table_says_what_the_objective_says(name: str):
         assert measured == pytest.approx(said, rel=1e-5)
 
 
-SETTINGS = {"training": TrainingSettings, "images": ImageOptions, "simclr": SimCLROptions, "supcon": SupConOptions}
+SETTINGS = {
+    "training": TrainingSettings,
+    "images": ImageOptions,
+    **{name: method.Options for name, method in methods.catalogue().items()},
+}
 
 
 @pytest.mark.parametrize("group", SETTINGS)
