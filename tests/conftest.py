@@ -7,12 +7,13 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from saying import Command, Said
 
 ROWS, CLASSES = 200, 4
 
@@ -76,24 +77,14 @@ def trained(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@dataclass(frozen=True)
-class Said:
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """`command("fit", path, ...)` is `nearfar fit path ...` in this process; an unexpected error is a traceback."""
     from nearfar import cli
 
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    # Maps by PCA: compiling PaCMAP takes longer than everything else here, and the tests of the report do it.
+    monkeypatch.setattr("nearfar.report.map._FEWEST_FOR_PACMAP", 10**9)
     handlers = logging.getLogger("nearfar").handlers
 
     def run(*arguments: object) -> Said:

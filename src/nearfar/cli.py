@@ -403,9 +403,6 @@ def main() -> None:
     except OSError as error:
         typer.echo(f"nearfar: error: {error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("nearfar: stopped", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":
