@@ -1,0 +1,95 @@
+"""MoCo."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..contrast import WeightRelation
+from ..data.batch import Batch
+from ..models import MomentumCopy, Queue, projector
+from ..objectives import InfoNCE
+from .average import averaged
+from .method import Contrast, Method, MethodOptions
+
+
+class MoCoOptions(MethodOptions):
+    """Options of MoCo."""
+
+    temperature: float = Field(0.2, gt=0, description="divides every score")
+    queue: int = Field(4096, ge=1, description="keys that are remembered; 65536 in the paper, of a million images")
+    momentum: float = Field(0.99, ge=0, le=1, description="of the key encoder; 0.999 in the paper, of longer runs")
+    symmetric: bool = Field(True, description="every view asks for every other; if not, the first for the others")
+
+
+class MoCo(Method):
+    """A view is told from the keys of earlier batches by a slow copy of the encoder.
+
+    encoder -> two-layer head without norm -> InfoNCE against the item's key and a queue of keys, both by a moving copy
+    of encoder and head (MoCo v2). Keys of the same item in the queue are ignored, and so are the other keys of the
+    batch, as published. While the queue is empty, in the first step, there is nothing to learn.
+
+    The official code asks one way; both keys are at hand here, so both ways are the default (as in its demo for small
+    images). It shuffles batches over devices for the sake of batch norm; here a batch of keys is normalised as one.
+    """
+
+    name = "moco"
+    near = "the key of another view of the same item, by a slow copy of the encoder"
+    far = "keys of other items in a queue of earlier batches"
+    source = "He et al. 2020, Momentum Contrast; Chen et al. 2020, Improved Baselines; facebookresearch/moco"
+    Options = MoCoOptions
+
+    options: MoCoOptions
+
+    def __init__(self, encoder: nn.Module, options: MoCoOptions) -> None:
+        super().__init__(encoder, options)
+        self.head = projector(self.width, options.hidden or self.width, options.projection, norm="none")
+        self.keys = MomentumCopy(nn.Sequential(self.encoder, self.head))
+        self.queue = Queue(options.queue, options.projection)
+        self.objective = InfoNCE(temperature=options.temperature)
+        self._new: tuple[Tensor, Tensor] | None = None
+
+    def project(self, rows: Tensor) -> dict[str, Tensor]:
+        """The query and, by the moving copy, the key."""
+        return {"projection": self.head(self.encoder(rows)), "key": normalize(self.keys(rows), dim=1)}
+
+    def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
+        """InfoNCE of each query against its own key and the queue."""
+        held, held_ids = self.queue.rows()
+        relation = key_and_queue(batch.ids, held_ids)
+        keys = [view["key"].detach() for view in projections]
+        candidates = [torch.cat([key, held.to(key.dtype)]) for key in keys]
+        pairs = [(i, j) for i, j in permutations(range(len(keys)), 2) if self.options.symmetric or i == 0]
+        asked = sorted({j for _, j in pairs})
+        self._new = torch.cat([keys[j] for j in asked]), batch.ids.repeat(len(asked))
+        return averaged([self.judged(projections[i]["projection"], candidates[j], relation=relation) for i, j in pairs])
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """The copy follows, the keys are remembered."""
+        self.keys.follow(nn.Sequential(self.encoder, self.head), self.options.momentum)
+        if self._new is not None:
+            self.queue.push(*self._new)
+            self._new = None
+
+
+def key_and_queue(ids: Tensor, held_ids: Tensor) -> WeightRelation:
+    """Row i is near to candidate i; held candidates (after the first N) of other items are far; the rest is ignored.
+
+    >>> counts = key_and_queue(torch.tensor([5, 6]), torch.tensor([6, 7, 8])).counts()
+    >>> counts.near.tolist(), counts.far.tolist()
+    ([1, 1], [3, 2])
+    """
+
+    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        near = anchors[:, None, 1] == candidates[None, :, 1]
+        far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
+        return near, far
+
+    own = torch.stack([ids, torch.arange(len(ids), device=ids.device)], 1)
+    held = torch.stack([held_ids, torch.full_like(held_ids, -1)], 1)
+    return WeightRelation(weight, own, torch.cat([own, held]))
