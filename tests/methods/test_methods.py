@@ -154,7 +154,9 @@ def test_simclr_with_every_other_objective_over_all_views(name: str):
 
 
 def test_options_are_checked():
-    with pytest.raises(ConfigError, match="there is no objective 'NTxent' over all views of a batch; there are .*NTXent"):
+    with pytest.raises(
+        ConfigError, match=r"there is no objective 'NTxent' over all views of a batch; there are .*NTXent"
+    ):
         SimCLROptions(objective="NTxent")
     with pytest.raises(ConfigError, match="'temperature' = 0"):
         SimCLROptions(temperature=0)
@@ -168,9 +170,12 @@ def test_options_are_checked():
 
 @pytest.mark.parametrize("name", methods.catalogue())
 def test_describe_says_what_is_near_and_far_and_the_whole_recipe(name: str):
-    method = made(methods.find(name), temperature=0.37)
+    kind = methods.find(name)
+    warm = {"temperature": 0.37} if "temperature" in kind.Options.model_fields else {}
+    method = made(kind, **warm)
     text = method.describe()
-    for part in (f"{name}: ", method.near, method.far, method.source, "projection=5", "temperature=0.37", "formula"):
+    options = ["projection=5", *(f"{key}={value}" for key, value in warm.items())]
+    for part in (f"{name}: ", method.near, method.far, method.source, *options, "formula"):
         assert part in text
     assert text.splitlines()[0].endswith(".")
 

@@ -5,18 +5,41 @@ from __future__ import annotations
 import difflib
 
 from ..errors import ConfigError
+from .barlow import Barlow
+from .byol import BYOL
+from .dino import DINO
 from .method import Contrast, Method, MethodOptions
+from .moco import MoCo
+from .nnclr import NNCLR
 from .simclr import SimCLR
+from .simsiam import SimSiam
 from .supcon import SupCon
+from .swav import SwAV
+from .triplet import Triplet
+from .vicreg import VICReg
+from .wmse import WMSE
 
-_METHODS: tuple[type[Method], ...] = (SimCLR, SupCon)
+_METHODS: tuple[type[Method], ...] = (
+    SimCLR,
+    SupCon,
+    MoCo,
+    NNCLR,
+    BYOL,
+    SimSiam,
+    Barlow,
+    VICReg,
+    WMSE,
+    SwAV,
+    DINO,
+    Triplet,
+)
 
 
 def catalogue() -> dict[str, type[Method]]:
     """Every method by name.
 
-    >>> list(catalogue())
-    ['simclr', 'supcon']
+    >>> list(catalogue())[:4]
+    ['simclr', 'supcon', 'moco', 'nnclr']
     """
     return {m.name: m for m in _METHODS}
 
@@ -35,4 +58,22 @@ def find(name: str) -> type[Method]:
     return methods[name]
 
 
-__all__ = ["Contrast", "Method", "MethodOptions", "SimCLR", "SupCon", "catalogue", "find"]
+__all__ = [
+    "BYOL",
+    "DINO",
+    "NNCLR",
+    "WMSE",
+    "Barlow",
+    "Contrast",
+    "Method",
+    "MethodOptions",
+    "MoCo",
+    "SimCLR",
+    "SimSiam",
+    "SupCon",
+    "SwAV",
+    "Triplet",
+    "VICReg",
+    "catalogue",
+    "find",
+]

@@ -1,0 +1,127 @@
+"""Every method of the catalogue trains for real, on real pictures, and gives the same bits when it is interrupted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nearfar import methods
+from nearfar.data import bundled
+from nearfar.data.batch import Batch
+from nearfar.run import Run, fit, resume
+
+# A method that is not here is not covered, and fails. Queues wrap within six steps; prototypes thaw after two.
+TINY: dict[str, dict[str, Any]] = {
+    "simclr": {},
+    "supcon": {},
+    "moco": {"queue": 40},
+    "nnclr": {"queue": 40, "hidden": 32},
+    "byol": {"hidden": 32},
+    "simsiam": {"projection": 32},
+    "barlow": {"projection": 32, "hidden": 32},
+    "vicreg": {"projection": 32, "hidden": 32},
+    "wmse": {"projection": 6, "hidden": 32, "block": 8, "rounds": 2},
+    "swav": {"prototypes": 6, "hidden": 32, "queue": 40, "frozen_steps": 2},
+    "dino": {"prototypes": 24, "hidden": 32, "frozen_steps": 2},
+    "triplet": {},
+}
+STEPS, HALF, BATCH = 6, 3, 16
+
+
+def uncovered(catalogue: dict[str, Any]) -> set[str]:
+    return set(catalogue) ^ set(TINY)
+
+
+def test_every_method_is_covered():
+    assert uncovered(methods.catalogue()) == set()
+
+
+def test_a_method_that_is_not_covered_is_noticed():
+    assert uncovered({**methods.catalogue(), "invented": methods.SimCLR}) == {"invented"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 bundled pictures of four classes."""
+    with np.load(bundled.path("fashion"), allow_pickle=False) as archive:
+        rows = np.concatenate([np.flatnonzero(archive["labels"] == c)[:16] for c in range(4)])
+        path = tmp_path_factory.mktemp("data") / "tiny.npz"
+        np.savez(path, images=archive["images"][rows], labels=archive["labels"][rows], classes=archive["classes"][:4])
+    return path
+
+
+@pytest.fixture(scope="module", params=sorted(methods.catalogue()))
+def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of six steps of every method."""
+    name = request.param
+    out = tmp_path_factory.mktemp("runs") / name
+    settings = {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": HALF, "log_every": 1, "threads": 1}
+    fit(pictures, out, method=name, encoder="small", progress=False, **settings, **TINY[name])
+    return out
+
+
+@pytest.fixture
+def run(path: Path) -> Run:
+    """Opened anew for every test, since a method changes by being used."""
+    return Run.load(path)
+
+
+def images(rows: int, seed: int) -> Tensor:
+    return torch.randn(rows, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_loss_is_finite_and_the_weights_move(run: Run):
+    losses = [line["loss"] for line in run.history]
+    assert len(losses) == STEPS and all(np.isfinite(losses))
+    before, after = run.fresh_method().encoder.state_dict(), run.method.encoder.state_dict()
+    assert all(not torch.equal(before[k], after[k]) for k in after)
+
+
+def test_gradients_reach_the_encoder_and_nothing_that_follows_or_remembers(run: Run):
+    method = run.method.train()
+    method.zero_grad()
+    batch = Batch([images(BATCH, 0), images(BATCH, 1)], torch.arange(BATCH), torch.arange(BATCH) % 4)
+    method.contrast([method.project(view) for view in batch.views], batch).loss.backward()
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        else:
+            assert parameter.grad is None, name
+    filters = [p.grad for n, p in method.encoder.named_parameters() if p.ndim > 1]
+    assert filters and all(float(g.abs().max()) > 0 for g in filters)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(run: Run, tmp_path: Path):
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder)
+    newest = list((folder / "checkpoints").glob(f"step-{STEPS:08d}*"))
+    assert len(newest) >= 2 and list((folder / "checkpoints").glob(f"step-{HALF:08d}*"))
+    for file in newest:
+        file.unlink()
+    again = resume(folder, progress=False)
+    want, got = run.method.state_dict(), again.method.state_dict()
+    assert want.keys() == got.keys()
+    assert all(torch.equal(want[k], got[k]) for k in want)
+    assert [line["loss"] for line in again.history] == [line["loss"] for line in run.history]
+    assert [line.get("chance") for line in again.history] == [line.get("chance") for line in run.history]
+
+
+def test_memory_is_in_the_state_and_not_in_what_lies_about_between_steps(run: Run):
+    """A fresh method that is given the state does the same step, and leaves the same state behind."""
+    batch = Batch([images(BATCH, 2), images(BATCH, 3)], torch.arange(BATCH), torch.arange(BATCH) % 4)
+    results = []
+    for _ in range(2):
+        method = run.fresh_method().train()
+        method.load_state_dict(run.method.state_dict())
+        torch.manual_seed(5)
+        loss = method.contrast([method.project(view) for view in batch.views], batch).loss
+        method.after_step(STEPS - 1, STEPS)
+        results.append((loss.detach(), method.state_dict()))
+    assert torch.equal(results[0][0], results[1][0])
+    assert all(torch.equal(results[0][1][k], results[1][1][k]) for k in results[0][1])
