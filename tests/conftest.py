@@ -91,7 +91,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["nearfar", *map(str, arguments)])
         capsys.readouterr()
         with warnings.catch_warnings():
-            warnings.simplefilter("default")
+            warnings.simplefilter("default", UserWarning)
             try:
                 cli.main()
             except SystemExit as end:

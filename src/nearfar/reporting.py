@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def write(
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         command=run.config["command"],
         config={k: v for k, v in run.config.items() if k not in ("source", "command", "nearfar", "format")},
-        source=run.config["source"],
+        source=_listed(run.config["source"]),
         history=history,
         timings={"training": float(history[-1]["seconds"])} if history else {},
     )
@@ -69,6 +70,12 @@ def write(
         data.neighbours = _neighbour_grid(run, source, vectors)
         data.classes = data.classes or source.classes
     return write_report(path or run.path / "report.html", data)
+
+
+def _listed(source: dict[str, Any]) -> dict[str, Any]:
+    """What was read, with the skipped items by name where the configuration names all of them, else their number."""
+    examples = source.get("skipped_examples", [])
+    return {**source, "skipped": examples} if len(examples) == source.get("skipped") else source
 
 
 def _figures(evaluation: Evaluation) -> dict[str, dict[str, object]]:

@@ -320,7 +320,8 @@ def save(path: Path, content: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
-        raise NearfarError(f"{path} cannot be written: {error.strerror or error}; choose another place") from None
+        reason = f"{path.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror or error
+        raise NearfarError(f"{path} cannot be written: {reason}; choose another place") from None
     return path
 
 
