@@ -168,8 +168,11 @@ class Composition(Objective):
         with torch.autocast(made.anchors.device.type, enabled=False):
             parts = self._terms(self._scores(made, strategy))
         # A batch without any pair that counts has the value 0, and a gradient of 0 rather than none: training goes on.
+        pooled = {name: _pool(values, weights) for name, (values, weights) in parts.items()}
+        if any(value.requires_grad for value in pooled.values()):
+            return pooled
         nothing = made.anchors[:0].sum() + made.candidates[:0].sum()
-        return {name: _pool(values, weights) + nothing for name, (values, weights) in parts.items()}
+        return {name: value + nothing for name, value in pooled.items()}
 
     def inspect(
         self,
@@ -197,7 +200,10 @@ class Composition(Objective):
         made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
         with torch.autocast(made.anchors.device.type, enabled=False):
             scores = self._scores(made, strategy)
-            parts = self._terms(scores)
+            parts = {
+                name: (values, torch.ones_like(values) if weights is None else weights)
+                for name, (values, weights) in self._terms(scores).items()
+            }
             pooled = {name: _pool(values, weights) for name, (values, weights) in parts.items()}
             per_anchor, weight = _together(parts)
             with torch.no_grad():
@@ -273,11 +279,13 @@ class Composition(Objective):
             self.two_way,
         )
 
-    def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor]]:
-        """The terms with a weight for every anchor: 1 where it has what the objective needs."""
+    def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count."""
+        if scores.relation.complete:
+            return {k: t if isinstance(t, tuple) else (t, None) for k, t in self.per_anchor(scores).items()}
         near, far = scores.counts.near > 0, scores.counts.far > 0
         valid = {"near": near, "both": near & far, "any": torch.ones_like(near)}[self.needs]
-        out = {}
+        out: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, term in self.per_anchor(scores).items():
             values, weights = term if isinstance(term, tuple) else (term, valid.to(term.dtype))
             # An anchor that does not count may hold an infinity; where() keeps it out of the value and of the gradient.
@@ -289,8 +297,10 @@ class Composition(Objective):
         return float(sum(_pool(values, weights) for values, weights in parts.values()))
 
 
-def _pool(values: Tensor, weights: Tensor) -> Tensor:
+def _pool(values: Tensor, weights: Tensor | None) -> Tensor:
     """Weighted mean; 0, with a gradient of 0, when nothing counts."""
+    if weights is None:
+        return values.mean()
     total = weights.sum()
     return (values * weights).sum() / torch.where(total > 0, total, 1)
 

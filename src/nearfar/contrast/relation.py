@@ -33,6 +33,8 @@ class Relation:
     symmetric: bool = False  # anchors are the candidates and the relation is the same from both sides
     near: Pairs | None = None  # the near pairs one by one, where they are few
     keys: tuple[Tensor, Tensor] | None = None  # group keys of anchors and candidates where near means "same key"
+    complete: bool = False  # every anchor and candidate is known to have near and far ones
+    one_each: bool = False  # the k-th near pair is known to be that of anchor k, which has no other
 
     def weights(self, over: str, rows: slice, columns: slice) -> Weights:
         """Weights of one block over "near", "far" or "any" (near and far together)."""
@@ -349,7 +351,10 @@ def matching(n: int, views: int, device: torch.device) -> Relation:
     """
     # Kept from step to step, so it must not be made of tensors that only inference may use.
     with torch.inference_mode(False):
-        return same_key(torch.arange(n, device=device).repeat(views))
+        relation = same_key(torch.arange(n, device=device).repeat(views))
+    relation.complete = n > 1 and views > 1
+    relation.one_each = views == 2 and relation.near is not None
+    return relation
 
 
 @lru_cache(maxsize=16)
@@ -357,7 +362,9 @@ def opposite(n: int, device: torch.device) -> Relation:
     """Row i of one view is near to row i of the other, all else is far; made once per size."""
     with torch.inference_mode(False):
         row = torch.arange(n, device=device)
-        return PairRelation((n, n), Pairs(row, row))
+        relation = PairRelation((n, n), Pairs(row, row))
+    relation.complete, relation.one_each = n > 1, True
+    return relation
 
 
 def paired(n: int, anchors: Tensor | None = None, candidates: Tensor | None = None) -> Relation:

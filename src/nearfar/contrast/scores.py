@@ -129,11 +129,12 @@ class Scores:
             return None
         if near is not None and near.weights is None:
             rows, n = (near.rows, len(self.u)) if side == "anchors" else (near.columns, len(self.v))
-            values = pair_scores(
-                self.similarity, self.u.index_select(0, near.rows), self.v.index_select(0, near.columns)
-            )
+            u = self.u if self.relation.one_each else self.u.index_select(0, near.rows)
+            values = pair_scores(self.similarity, u, self.v.index_select(0, near.columns))
             if reduction.of is not None:
                 values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
+            if self.relation.one_each and n == len(values) and type(reduction) in (Sum, Mean):
+                return values  # of one
             return reduction.of_pairs(values, None, rows, n)
         linear = self.similarity.linear and reduction.of is None
         if self.relation.keys is None or not linear or type(reduction) not in (Sum, Mean, Count):

@@ -43,6 +43,11 @@ class Plan:
         r = self.reductions[k]
         return self.bounded and isinstance(r, LogSumExp) and r.of is None and abs(r.scale) <= 1
 
+    @property
+    def keeps_exponentials(self) -> bool:
+        """True when exponentials wait in place of scores: nothing else would need the scores."""
+        return self.keep and len(self.reductions) == 1 and self.shares(0) and self.similarity.linear
+
     def tiles(self, shape: tuple[int, int]) -> Iterator[tuple[slice, slice, bool]]:
         """(rows, columns, mirrored): a mirrored tile stands for its transpose too."""
         symmetric = self.relation.symmetric
@@ -91,10 +96,13 @@ class Sweep(torch.autograd.Function):
         """One statistic per reduction, per anchor or per candidate."""
         of_reduction = _deal(plan, given)
         lengths = [len(u) if side == "anchors" else len(v) for side in plan.sides]
-        states = [list(r.empty(n, u)) for r, n in zip(plan.reductions, lengths, strict=True)]
+        shared = [plan.shares(k) for k in range(len(lengths))]
+        # Of shared exponentials the state is their sum, beside a shift of 0.
+        states = [
+            [u.new_zeros(n), u.new_zeros(n)] if shares else list(r.empty(n, u))
+            for r, n, shares in zip(plan.reductions, lengths, shared, strict=True)
+        ]
         x_buffer, e_buffer = u.new_empty(plan.tile**2), u.new_empty(plan.tile**2)
-        sums = [u.new_zeros(n) for n in lengths]
-        shared = [plan.shares(k) for k in range(len(states))]
         kept = []
         for rows, columns, mirrored in plan.tiles((len(u), len(v))):
             size = (rows.stop - rows.start) * (columns.stop - columns.start)
@@ -105,9 +113,9 @@ class Sweep(torch.autograd.Function):
                 weights = plan.relation.weights(reduction.over, rows, columns)
                 ends = plan.ends(k, rows, columns, mirrored)
                 if shared[k]:
-                    e = plan.exponentials(k, scores, weights, e_buffer)
+                    e = plan.exponentials(k, scores, weights, scores.view(-1) if plan.keeps_exponentials else e_buffer)
                     for where, transposed in ends:
-                        sums[k][where] += e.sum(0 if transposed else 1)
+                        states[k][1][where] += e.sum(0 if transposed else 1)
                     continue
                 for where, transposed in ends:
                     values = scores
@@ -120,9 +128,6 @@ class Sweep(torch.autograd.Function):
                     merged = reduction.merge(tuple(t[where] for t in states[k]), seen)
                     for whole, part in zip(states[k], merged, strict=True):
                         whole[where] = part
-        for k in range(len(states)):
-            if shared[k]:
-                states[k] = [torch.zeros_like(sums[k]), sums[k]]
         out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
         ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
         ctx.save_for_backward(u, v, *given, *(t for s in states for t in s), *kept)
@@ -146,9 +151,19 @@ class Sweep(torch.autograd.Function):
         rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in active.items() if plan.shares(k)}
         x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
         s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
+        slope: Tensor | None
         for rows, columns, mirrored in plan.tiles((len(u), len(v))) if active else ():
+            if plan.keeps_exponentials:
+                e = next(pieces)
+                slope = torch.mul(
+                    e, _laid_out(rates[0], plan.ends(0, rows, columns, mirrored), _matrix(r_buffer, *e.shape)),
+                    out=_matrix(x_buffer, *e.shape),
+                )  # fmt: skip
+                du[rows].addmm_(slope, v[columns])
+                dv[columns].addmm_(slope.T, u[rows])
+                continue
             scores = next(pieces) if plan.keep else plan.scores(u[rows], v[columns], x_buffer)
-            slope: Tensor | None = None
+            slope = None
             for k, g in active.items():
                 reduction = plan.reductions[k]
                 weights = plan.relation.weights(reduction.over, rows, columns)
