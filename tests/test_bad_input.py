@@ -306,6 +306,23 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(command: Command, trained:
     assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "results.json", "report.html"])
+def test_files_that_a_run_would_overwrite_are_kept(name: str, command: Command, small: Path, tmp_path: Path):
+    (tmp_path / name).write_text("mine")
+    said = command("fit", small, *FIT, "--out", tmp_path)
+    refused(said, f"{tmp_path} already holds {name}, which a run would overwrite; choose another folder")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_report_without_the_data(command: Command, folder: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    worked(command("fit", folder, *FIT, "--out", out))
+    (out / "report.html").unlink()
+    shutil.rmtree(folder)
+    worked(command("report", out), f"no figures, map or neighbours, since the data are gone: {folder}")
+    assert "simclr on pictures" in (out / "report.html").read_text("utf-8")
+
+
 def test_resume_of_what_is_not_a_run(command: Command, tmp_path: Path):
     for place in (tmp_path, tmp_path / "nowhere"):
         refused(command("fit", "--resume", place), f"{place} is not a run: it has no config.yaml. Make one with")

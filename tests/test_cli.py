@@ -165,6 +165,22 @@ def test_embed_writes_vectors(command: Command, trained: Path, small: Path, tmp_
         assert saved["vectors"].shape == (200, 1024)
 
 
+def test_embed_says_which_part_of_the_data_it_leaves_out(command: Command, trained: Path, small: Path, tmp_path: Path):
+    with np.load(small) as archive:
+        images, labels = archive["images"], archive["labels"]
+    data, out = tmp_path / "parts.npz", tmp_path / "v.npz"
+    np.savez(data, images=images[:30], labels=labels[:30], test_images=images[30:37], test_labels=labels[30:37])
+    said = command("embed", trained, data, "--out", out)
+    assert said.out.startswith("30 vectors")
+    assert said.err == f"nearfar: the test part of {data} (7 items) is left out; --test embeds it\n"
+    said = command("embed", trained, data, "--out", out, "--test")
+    assert said.out.startswith("7 vectors") and said.err == ""
+    with np.load(out) as saved:
+        assert saved["labels"].tolist() == labels[30:37].tolist()
+    said = command("embed", trained, small, "--out", out, "--test")
+    assert said.code == 2 and f"{small} has no test part; leave out --test" in said.err
+
+
 def test_embed_takes_columns_of_another_table(command: Command, trained: Path, small: Path, tmp_path: Path):
     from PIL import Image
 

@@ -140,6 +140,7 @@ def embed(
     data: Annotated[Path, typer.Argument(help="What to embed.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")] = Path("vectors.npz"),
     batch_size: Annotated[int, typer.Option(help="Rows at a time.", min=1)] = 512,
+    test: Annotated[bool, typer.Option("--test", help="The test part of data that come in two parts.")] = False,
     path_column: PATHS = None,
     label_column: LABELS = None,
 ) -> None:
@@ -149,7 +150,12 @@ def embed(
     if out.exists() and data.exists() and out.samefile(data):
         raise ConfigError(f"{out} is the data themselves; write the vectors to another file with --out")
     made = Run.load(run).reading(**_columns(path_column, label_column))
-    vectors = made.embed(data, batch_size=batch_size)
+    train, held = made.read(data)
+    if test and held is None:
+        raise ConfigError(f"{data} has no test part; leave out --test")
+    if held is not None and not test:
+        typer.echo(f"nearfar: the test part of {data} ({len(held)} items) is left out; --test embeds it", err=True)
+    vectors = made.embed(held if held is not None and test else train, batch_size=batch_size)
     n, width = vectors.vectors.shape
     typer.echo(f"{n} vectors of width {width}: {vectors.save(out)}")
 
@@ -203,6 +209,10 @@ def report(
 
     made = Run.load(run)
     source = made.config["data"]
+    if not Path(source).exists():
+        typer.echo(f"nearfar: no figures, map or neighbours, since the data are gone: {source}", err=True)
+        typer.echo(f"Report   {reporting.write(made, path=out)}")
+        return
     found = _assess_own(made, source)
     typer.echo(f"Report   {reporting.write(made, found, None if found else made.read(source)[0], out)}")
 

@@ -31,6 +31,7 @@ from .training.settings import Settings
 from .version import VERSION
 
 CONFIG = "config.yaml"
+WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html")
 FORMAT = 1
 IN_MEMORY = "a Source in memory"  # stands for the path of data that were given as an object
 _GROUPS = ("training", "method_options", "options", "source")
@@ -82,7 +83,7 @@ class Run:
         Raises:
             ConfigError: it is not one, its configuration is damaged, or it was made by a later version.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         file = path / CONFIG
         if not file.is_file():
             raise ConfigError(f"{path} is not a run: it has no {CONFIG}. Make one with: nearfar fit DATA --out {path}")
@@ -242,11 +243,8 @@ def fit(
     kind = methods.find(method)
     made = modalities.find(modality) if modality else _recognised(data)
     training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
-    out = Path(out) if out is not None else Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}"
-    if checkpoint_paths(out / "checkpoints"):
-        raise ConfigError(
-            f"{out} already holds a run; continue it with: nearfar fit --resume {out}, or choose another folder"
-        )
+    out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
+    _check_free(out)
     source = _training_source(data, made, options, out, progress)
     _check_labels(kind, source)
     shape = tuple(source.describe()["shape"])
@@ -358,6 +356,17 @@ def _training_source(data: Any, modality: Modality, options: Any, out: Path, pro
 
 def _recognised(data: Any) -> Modality:
     return modalities.find(data.kind) if isinstance(data, Source) else modalities.recognise(Path(data).expanduser())
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder that holds a run, or anything that a run would overwrite."""
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if checkpoint_paths(out / "checkpoints"):
+        raise ConfigError(
+            f"{out} already holds a run; continue it with: nearfar fit --resume {out}, or choose another folder"
+        )
+    if there:
+        raise ConfigError(f"{out} already holds {', '.join(there)}, which a run would overwrite; choose another folder")
 
 
 def _check_labels(kind: type[Method], source: Source) -> None:
