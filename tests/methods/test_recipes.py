@@ -137,6 +137,33 @@ def test_triplets_are_the_published_ones(options: dict, loss: float):
     assert said.loss.item() == pytest.approx(loss, abs=1.1e-6)
 
 
+def rows(*seeds: int) -> list[Tensor]:
+    return [torch.randn(4, 3, dtype=F64, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+
+
+def test_each_view_is_compared_with_the_others_and_never_with_itself():
+    a, b, c, d = rows(1, 2, 3, 4)
+    data = Batch([a, b], IDS)
+    for name, target in (("byol", "target"), ("simsiam", "projection")):
+        method = made(name)
+        said = method.contrast([{"prediction": a, target: b}, {"prediction": c, target: d}], data)
+        torch.testing.assert_close(said.loss, (method.objective(a, d) + method.objective(c, b)) / 2)
+    method = made("dino", prototypes=3)
+    method.prototypes = Raw()
+    said = method.contrast([{"projection": a, "teacher": b}, {"projection": c, "teacher": d}], data)
+    torch.testing.assert_close(said.loss, (method.objective(a, d) + method.objective(c, b)) / 2)
+
+
+def test_three_views_are_averaged_over_their_pairs():
+    a, b, c = rows(1, 2, 3)
+    for name in ("barlow", "vicreg"):
+        method = made(name)
+        want = [method.objective(x, y) for x, y in ((a, b), (a, c), (b, c))]
+        said = method.contrast([a, b, c], Batch([a, b, c], IDS))
+        torch.testing.assert_close(said.loss, torch.stack(want).mean())
+        torch.testing.assert_close(torch.stack(list(said.terms.values())).sum(), said.loss)
+
+
 # MoCo and its queue ------------------------------------------------------------
 
 
@@ -240,6 +267,14 @@ def test_without_a_queue_yet_each_row_is_its_own_neighbour_and_only_the_first_vi
     torch.testing.assert_close(said.loss, (objective(A, A) + objective(B, B)) / 2)
     method.after_step(0, 1)
     torch.testing.assert_close(method.queue.rows()[0], unit(A))
+
+
+def test_an_item_that_stands_twice_in_a_batch_is_not_its_own_far_row():
+    method, ids = made("nnclr", queue=4, temperature=0.5), torch.tensor([0, 1, 0, 2])
+    view = {"projection": A, "prediction": B}
+    said = method.contrast([view, view], Batch([A, B], ids))
+    torch.testing.assert_close(said.loss, InfoNCE(temperature=0.5)(A, B, ids=ids))
+    assert said.loss != InfoNCE(temperature=0.5)(A, B)
 
 
 # Prototypes --------------------------------------------------------------------
