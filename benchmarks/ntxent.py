@@ -1,8 +1,9 @@
 """NT-Xent forward and backward: time and peak memory of nearfar and its peers, one process each, one after another.
 
-float32, width 128, temperature 0.1, two views of rows/2 items. "limit" is the matrix products of the tiled algorithm alone: half of
-the score tiles in the forward pass, and again in the backward pass with the two products that carry gradients. Time is the
-least of several repeats; memory is the peak resident set above what the process had with its inputs in place.
+float32, width 128, temperature 0.1, two views of rows/2 items. "limit" is the matrix products of the tiled algorithm
+alone: half of the score tiles in the forward pass, and again in the backward pass with the two products that carry
+gradients. Time is the least of several repeats; memory is the peak resident set above what the process had with its
+inputs in place.
 
     python -m benchmarks.ntxent             all sizes
     python -m benchmarks.ntxent 512 2048    some

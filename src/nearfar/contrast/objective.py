@@ -281,12 +281,15 @@ class Composition(Objective):
 
     def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor | None]]:
         """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count."""
-        if scores.relation.complete:
-            return {k: t if isinstance(t, tuple) else (t, None) for k, t in self.per_anchor(scores).items()}
-        near, far = scores.counts.near > 0, scores.counts.far > 0
-        valid = {"near": near, "both": near & far, "any": torch.ones_like(near)}[self.needs]
+        complete = scores.relation.complete
+        if not complete:
+            near, far = scores.counts.near > 0, scores.counts.far > 0
+            valid = {"near": near, "both": near & far, "any": torch.ones_like(near)}[self.needs]
         out: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, term in self.per_anchor(scores).items():
+            if complete and not isinstance(term, tuple):
+                out[name] = (term, None)
+                continue
             values, weights = term if isinstance(term, tuple) else (term, valid.to(term.dtype))
             # An anchor that does not count may hold an infinity; where() keeps it out of the value and of the gradient.
             out[name] = (torch.where(weights > 0, values, 0), weights.detach())
