@@ -58,7 +58,11 @@ def opinions(method: Method, points: Tensor) -> tuple[float, float]:
 
 @pytest.mark.slow
 def test_dino_without_centring_has_one_opinion_and_without_sharpening_none():
-    options = {"projection": 6, **OPTIONS["dino"], "hidden": 512}  # a narrow head collapses too, but takes longer
+    options = {
+        "projection": 6,
+        **OPTIONS["dino"],
+        "hidden": 512,
+    }  # of a head of 64, two of the eight prototypes are left
     plain = made("dino", **options)
     uncentred = made("dino", centre_momentum=1.0, **options)
     blunt = made("dino", teacher_temperature=1.0, **options)
