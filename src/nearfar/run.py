@@ -23,11 +23,11 @@ from .data.source import Source, require
 from .errors import ConfigError, DataError, NearfarError
 from .methods.method import Method
 from .modalities import Modality
+from .settings import Settings
 from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
 from .training.rng import preserved, seed_all
-from .training.settings import Settings
 from .version import VERSION
 
 CONFIG = "config.yaml"

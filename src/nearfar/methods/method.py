@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..contrast import Composition, Objective
 from ..data.batch import Batch
-from ..training.settings import Settings
+from ..settings import Settings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.source import Source
 from ..errors import ConfigError
-from ..training.settings import Settings
+from ..settings import Settings
 
 NAMES = ("images",)
 

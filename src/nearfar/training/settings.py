@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from nearfar.errors import ConfigError
+from nearfar.settings import Settings
 from nearfar.training.optimisers import OptimiserName
 from nearfar.training.schedules import Schedule
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-class Settings(BaseModel):
-    """Base of settings: frozen, and every mistake is a ConfigError that names the key and what is allowed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigError("; ".join(self._explain(item) for item in error.errors())) from None
-
-    @classmethod
-    def _explain(cls, item: Any) -> str:
-        key = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, cls.model_fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(cls.model_fields))}"
-            return f"unknown setting {key!r}; {hint}"
-        inner = item.get("ctx", {}).get("error")
-        if key and isinstance(inner, ConfigError):
-            return f"{key}: {inner}"  # of nested settings, which have explained themselves
-        message = item["msg"].removeprefix("Value error, ")
-        return f"setting {key!r} = {item['input']!r}: {message}" if key else message
 
 
 class TrainingSettings(Settings):

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...data.source import Source
 from ...errors import ConfigError
-from ...training.settings import Settings
+from ...settings import Settings
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
 from .reading import read, read_pair

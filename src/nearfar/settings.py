@@ -1,0 +1,35 @@
+"""Settings: what a user may set, checked when it is read; the base of every group of them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ConfigError
+
+
+class Settings(BaseModel):
+    """Base of settings: frozen, and every mistake is a ConfigError that names the key and what is allowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(self._explain(item) for item in error.errors())) from None
+
+    @classmethod
+    def _explain(cls, item: Any) -> str:
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(key, cls.model_fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(cls.model_fields))}"
+            return f"unknown setting {key!r}; {hint}"
+        inner = item.get("ctx", {}).get("error")
+        if key and isinstance(inner, ConfigError):
+            return f"{key}: {inner}"  # of nested settings, which have explained themselves
+        message = item["msg"].removeprefix("Value error, ")
+        return f"setting {key!r} = {item['input']!r}: {message}" if key else message
