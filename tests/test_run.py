@@ -116,7 +116,7 @@ def test_embed_does_not_depend_on_the_batch_size(run: nf.Run, small: Path, vecto
 def test_embed_is_the_encoder_in_evaluation_mode_on_plain_rows(run: nf.Run, small: Path, vectors: Any):
     source = read(small)
     encoder = run.method.encoder.eval()
-    views = run.modality.views(run.shape, 2, run.options)
+    views = run.modality.views(run.config["source"], 2, run.options)
     with torch.no_grad():
         expected = encoder(views.plain(source.rows(slice(0, 8)))).numpy()
     np.testing.assert_allclose(vectors.vectors[:8], expected, rtol=1e-4, atol=1e-5)

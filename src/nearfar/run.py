@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -27,6 +28,7 @@ from .settings import Settings
 from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
+from .training.protocols import Watch
 from .training.rng import preserved, seed_all
 from .version import VERSION
 
@@ -133,7 +135,7 @@ class Run:
         kind = methods.find(self.config["method"])
         with preserved():
             seed_all(self.config["training"]["seed"])
-            _, encoder = self.modality.encoder(self.config["encoder"], self.shape)
+            _, encoder = self.modality.encoder(self.config["encoder"], self.config["source"])
             return kind(encoder, kind.Options(**self.config["method_options"]))
 
     @cached_property
@@ -169,7 +171,7 @@ class Run:
             pair = self.modality.read_pair(Path(data), self.options, None, cache, _shown(progress))
             if tuple(pair[0].describe()["shape"]) == self.shape:
                 return pair
-        return self.modality.read_pair(Path(data), self.options, self.shape, None, _shown(progress))
+        return self.modality.read_pair(Path(data), self.options, self.config["source"], None, _shown(progress))
 
     def embed(self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512) -> Vectors:
         """Embeddings of all rows of some data (of the training part where they come in parts), in order.
@@ -185,7 +187,7 @@ class Run:
         self, method: Method, source: Source, progress: bool | None = None, batch_size: int = 512
     ) -> np.ndarray:
         """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
-        views = self.modality.views(self.shape, 2, self.options)
+        views = self.modality.views(self.config["source"], 2, self.options)
         device = TrainingSettings(**self.config["training"]).resolve_device()
         return embed_rows(method.encoder.to(device), views, source, device, _shown(progress), batch_size)
 
@@ -220,6 +222,8 @@ def fit(
     modality: str | None = None,
     progress: bool | None = None,
     command: str | None = None,
+    cache: str | Path | None = None,
+    watch: Callable[[Run, Method], Watch] | None = None,
     **settings: Any,
 ) -> Run:
     """Learn vectors from data: the whole job, into a run folder.
@@ -231,6 +235,8 @@ def fit(
         encoder: a name such as "small", "torchvision/resnet18" or "timm/..."; chosen by size when None.
         modality: "images"; recognised from the data when None.
         progress: show bars; on a terminal only when None.
+        cache: folder for decoded data, shared by several runs on the same data; one in the run folder when None.
+        watch: makes what looks at the method while it is trained (see `nearfar.training.protocols.Watch`).
         settings: any setting of training (`epochs`, `batch_size`, `lr`, `seed`, `micro_batch`, ...), of the method
             (`temperature`, `projection`, ...) or of the modality (`size`, `recipe`, `label_column`, ...).
 
@@ -245,12 +251,12 @@ def fit(
     training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
-    source = _training_source(data, made, options, out, progress)
+    source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
     _check_labels(kind, source)
-    shape = tuple(source.describe()["shape"])
+    facts = source.describe()
     with preserved():
         seed_all(training.seed)
-        encoder_name, _ = made.encoder(encoder, shape)
+        encoder_name, _ = made.encoder(encoder, facts)
     config = {
         "format": FORMAT,
         "nearfar": VERSION,
@@ -260,14 +266,14 @@ def fit(
         "modality": made.name,
         "method": method,
         "encoder": encoder_name,
-        "shape": list(shape),
+        "shape": facts["shape"],
         "training": training.model_dump(),
         "method_options": method_options.model_dump(),
         "options": options.model_dump(),
-        "source": source.describe(),
+        "source": facts,
     }
     run = Run(out, config)
-    trainer = _trainer(run, source, progress)  # first, so that impossible settings leave no run behind
+    trainer = _trainer(run, source, progress, watch)  # first, so that impossible settings leave no run behind
     save(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     _train(run, trainer, resume=False)
     return run
@@ -286,7 +292,7 @@ def resume(out: str | Path, data: Source | None = None, progress: bool | None = 
         raise DataError(f"the data of {out} are gone: {run.config['data']} does not exist; put them back to resume")
     # Read as for `fit`, so that what it has decoded is found; a shape that has changed is data that have changed.
     source = _training_source(
-        run.config["data"] if data is None else data, run.modality, run.options, run.path, progress
+        run.config["data"] if data is None else data, run.modality, run.options, run.path / "cache", progress
     )
     _check_labels(methods.find(run.config["method"]), source)
     _train(run, _trainer(run, source, progress), resume=True)
@@ -323,7 +329,9 @@ def save(path: Path, content: bytes) -> Path:
     return path
 
 
-def _trainer(run: Run, source: Source, progress: bool | None) -> Trainer:
+def _trainer(
+    run: Run, source: Source, progress: bool | None, watch: Callable[[Run, Method], Watch] | None = None
+) -> Trainer:
     training = TrainingSettings(**run.config["training"])
     method = run.fresh_method()
     rows = source
@@ -331,9 +339,10 @@ def _trainer(run: Run, source: Source, progress: bool | None) -> Trainer:
         assert source.labels is not None
         rows = source.select(np.flatnonzero(source.labels >= 0))
     sampler = EpochSampler(len(rows), training.batch_size, training.seed)
-    views = run.modality.views(run.shape, method.options.views, run.options)
+    views = run.modality.views(run.config["source"], method.options.views, run.options)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    return Trainer(method, rows, views, sampler, training, run.path, identity, progress)
+    looking = watch(run, method) if watch is not None else None
+    return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking)
 
 
 def _train(run: Run, trainer: Trainer, resume: bool) -> None:
@@ -345,11 +354,11 @@ def _train(run: Run, trainer: Trainer, resume: bool) -> None:
     run.__dict__.pop("method", None)
 
 
-def _training_source(data: Any, modality: Modality, options: Any, out: Path, progress: bool | None) -> Source:
+def _training_source(data: Any, modality: Modality, options: Any, cache: Path, progress: bool | None) -> Source:
     if isinstance(data, Source):
         source = data
     else:
-        source, _ = modality.read_pair(Path(data), options, None, out / "cache", _shown(progress))
+        source, _ = modality.read_pair(Path(data), options, None, cache, _shown(progress))
     require(source, 2)
     return source
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,36 @@ def test_an_overflow_in_half_precision_skips_the_update_and_goes_on(tmp_path: Pa
     assert seen == [True, False, False]
     assert read_metrics(tmp_path / "metrics.jsonl")[0]["grad_norm"] is None
     assert load_checkpoint(tmp_path / "checkpoints").state["scaler"]["scale"] == 256.0  # type: ignore[union-attr]
+
+
+class Looker:
+    """Does all that a look may do: draws random numbers, puts the method into evaluation, takes its time."""
+
+    every = 6
+
+    def __init__(self, method: nn.Module) -> None:
+        self.method, self.looks = method, 0
+
+    def __call__(self) -> dict[str, float]:
+        self.looks += 1
+        torch.rand(3)
+        np.random.rand(3)
+        self.method.eval()
+        time.sleep(0.3)
+        return {"looks": float(self.looks)}
+
+
+def test_a_watch_sees_the_method_and_changes_nothing(tmp_path: Path) -> None:
+    plain = tiny_trainer(tmp_path / "plain", steps=20)
+    plain.run()
+    watched = tiny_trainer(tmp_path / "watched", steps=20)
+    watched.watch = Looker(watched.module)
+    began = time.perf_counter()
+    result = watched.run()
+    wall = time.perf_counter() - began
+    for name, value in plain.module.state_dict().items():
+        assert torch.equal(value, watched.module.state_dict()[name]), name
+    records = read_metrics(tmp_path / "watched" / "metrics.jsonl")
+    assert {r["step"]: r["watched"]["looks"] for r in records if "watched" in r} == {6: 1, 12: 2, 18: 3, 20: 4}
+    assert [r["loss"] for r in records] == [r["loss"] for r in read_metrics(tmp_path / "plain" / "metrics.jsonl")]
+    assert result.seconds <= wall - 4 * 0.3, "looks are no training"

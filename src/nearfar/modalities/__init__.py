@@ -37,7 +37,7 @@ class Views(Protocol):
 
 
 class Modality(Protocol):
-    """What the house asks of a modality. `shape` is that of one raw row, `Source.describe()["shape"]`."""
+    """What the house asks of a modality. `facts` are what `Source.describe()` says of the rows, `shape` among them."""
 
     name: str
     Options: type[Settings]
@@ -47,23 +47,21 @@ class Modality(Protocol):
         """Whether this looks like data of the modality."""
         ...
 
-    def read(
-        self, path: Path, options: Any, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
-    ) -> Source:
-        """All rows of some data in one piece; `shape` forces the shape that a trained encoder expects."""
+    def read(self, path: Path, options: Any, like: dict[str, Any] | None, cache: Path | None, progress: bool) -> Source:
+        """All rows of some data in one piece; `like` are the facts of the rows that a trained encoder expects."""
         ...
 
     def read_pair(
-        self, path: Path, options: Any, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+        self, path: Path, options: Any, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> tuple[Source, Source | None]:
         """The training part and, where the data have one, the test part."""
         ...
 
-    def views(self, shape: tuple[int, ...], count: int, options: Any) -> Views:
-        """Random views of rows of that shape."""
+    def views(self, facts: dict[str, Any], count: int, options: Any) -> Views:
+        """Random views of such rows."""
         ...
 
-    def encoder(self, name: str | None, shape: tuple[int, ...]) -> tuple[str, nn.Module]:
+    def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
         """The full name and the module of an encoder, the default one for None; it has a `width`."""
         ...
 

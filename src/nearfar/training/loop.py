@@ -25,7 +25,7 @@ from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts
 from nearfar.training.optimisers import optimiser, parameter_groups
-from nearfar.training.protocols import Contrast, Method, Projection, Sampler, Source, Views
+from nearfar.training.protocols import Contrast, Method, Projection, Sampler, Source, Views, Watch
 from nearfar.training.rng import preserved, seed_all
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
@@ -93,6 +93,7 @@ class Trainer:
         identity: whatever else decides the result, as JSON (the configuration of the method, say). A run can only be
             resumed with an equal one; ``sampler.state()`` and ``views.config()`` are added to it.
         progress: show a progress bar; None shows it on a terminal only.
+        watch: looks at the method every so many steps (kNN accuracy, say).
 
     The state after step s is a function of the method given, the data, the settings and ``identity``: resuming after a
     kill gives the same bits on the same machine with the same number of threads. The caller's global random generators
@@ -109,6 +110,7 @@ class Trainer:
         out: Path | str,
         identity: dict[str, Any] | None = None,
         progress: bool | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.settings = settings
         self.out = Path(out)
@@ -123,6 +125,7 @@ class Trainer:
         self.total_steps = settings.total_steps(sampler.steps_per_epoch)
         self.warmup = round(settings.warmup * self.total_steps)
         self.progress = progress
+        self.watch = watch
         self.optimiser = optimiser(
             settings.optimiser, parameter_groups(method), settings.lr, settings.weight_decay, settings.momentum
         )
@@ -193,8 +196,10 @@ class Trainer:
                 window.add(len(batch), waited)
                 bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{whole.rates()[1]:.0%}", refresh=False)
                 bar.update(len(batch))
-                if done == 1 or done % settings.log_every == 0 or done == total:
-                    self._log(done, step, batch, window, metrics, board)
+                look = self.watch is not None and (done % self.watch.every == 0 or done == total)
+                if look or done == 1 or done % settings.log_every == 0 or done == total:
+                    watched = self._look(whole, window) if look else None
+                    self._log(done, step, batch, window, metrics, board, watched)
                     window = _Window()
                 due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0
                 late = time.perf_counter() - saved_at >= settings.checkpoint_seconds
@@ -246,6 +251,19 @@ class Trainer:
         self.method.after_step(prepared.step, self.total_steps)
         return _Step(contrasts[0], contrasts[0].loss.item(), projections, grad_norm, lr)
 
+    def _look(self, *windows: _Window) -> dict[str, float]:
+        """What the watch sees; the time it takes is taken out of all clocks."""
+        assert self.watch is not None
+        began = time.perf_counter()
+        with preserved():
+            watched = self.watch()
+        self.module.train()
+        spent = time.perf_counter() - began
+        self.began += spent
+        for window in windows:
+            window.began += spent
+        return watched
+
     def _project(self, rows: Tensor) -> Projection:
         """Encoder and head in the precision of the run; the objective gets float32 or better."""
         half = self.precision != torch.float32
@@ -283,6 +301,7 @@ class Trainer:
         window: _Window,
         metrics: MetricsLog,
         board: TensorBoardLog | None,
+        watched: dict[str, float] | None,
     ) -> None:
         contrast = step.contrast
         speed, wait_share = window.rates()
@@ -304,6 +323,8 @@ class Trainer:
             value = getattr(contrast, name, None)
             if value is not None:
                 record[name] = _number(value)
+        if watched is not None:
+            record["watched"] = watched
         self._history.append(record)
         said = {kind for earlier in self._history for kind in earlier.get("verdicts", {})}
         new = {kind: text for kind, text in verdicts(self._history).items() if kind not in said}

@@ -81,6 +81,19 @@ class Sampler(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Looks at the method while it is trained; what it finds stands in the metrics under ``watched``."""
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks."""
+        ...
+
+    def __call__(self) -> dict[str, float]:
+        """Look now. The time it takes is not counted as training, and the random generators are put back."""
+        ...
+
+
 class Views(Protocol):
     """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one."""
 

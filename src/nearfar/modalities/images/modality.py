@@ -48,40 +48,42 @@ class Images:
         return path.is_dir() or path.suffix.lower() in {*TABLE_EXTENSIONS, *EXTENSIONS, ".npz"}
 
     def read(
-        self, path: Path, options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+        self, path: Path, options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> Source:
         """See `Modality.read`."""
-        return read(path, **self._reading(options, shape, cache, progress))
+        return read(path, **self._reading(options, like, cache, progress))
 
     def read_pair(
-        self, path: Path, options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+        self, path: Path, options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> tuple[Source, Source | None]:
         """See `Modality.read_pair`."""
-        return read_pair(path, **self._reading(options, shape, cache, progress))
+        return read_pair(path, **self._reading(options, like, cache, progress))
 
     @staticmethod
     def _reading(
-        options: ImageOptions, shape: tuple[int, ...] | None, cache: Path | None, progress: bool
+        options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> dict[str, Any]:
         settings = options.model_dump(include={"path_column", "label_column", "policy", "duplicates"})
-        channels, size = (options.channels, options.size) if shape is None else (shape[0], shape[1])
+        channels, size = (options.channels, options.size) if like is None else like["shape"][:2]
         return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress}
 
-    def views(self, shape: tuple[int, ...], count: int, options: ImageOptions) -> ImageViews:
+    def views(self, facts: dict[str, Any], count: int, options: ImageOptions) -> ImageViews:
         """See `Modality.views`."""
+        channels, size = facts["shape"][:2]
         return ImageViews(
-            size=shape[1],
-            channels=shape[0],
+            size=size,
+            channels=channels,
             count=count,
             recipe=options.recipe,
             exact=options.exact,
             strength=options.strength,
         )
 
-    def encoder(self, name: str | None, shape: tuple[int, ...]) -> tuple[str, nn.Module]:
+    def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
-        name = name or default_encoder(shape[1])
-        made = encoder(name, shape[0], shape[1])
+        channels, size = facts["shape"][:2]
+        name = name or default_encoder(size)
+        made = encoder(name, channels, size)
         if not isinstance(getattr(made, "width", None), int):
             raise ConfigError(f"the encoder {name!r} does not say how wide its embedding is")
         return name, made

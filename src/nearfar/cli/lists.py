@@ -1,0 +1,65 @@
+"""nearfar methods and objectives."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+from .app import Text, app
+
+
+@app.command()
+def methods(
+    name: Annotated[Text, typer.Argument(help="Show the whole recipe of one method.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print methods and objectives as JSON.")] = False,
+) -> None:
+    """List the methods, or show one of them: near from, far from, objective, source."""
+    from .. import methods as room
+    from .. import objectives
+
+    if as_json:
+        entries = {
+            "methods": {
+                n: {"near": m.near, "far": m.far, "source": m.source, "labels": m.supervised, "options": _options(m)}
+                for n, m in room.catalogue().items()
+            },
+            "objectives": {n: {"formula": o.formula, "source": o.source} for n, o in objectives.catalogue().items()},
+        }
+        typer.echo(json.dumps(entries, indent=1))
+    elif name is None:
+        for n, m in room.catalogue().items():
+            typer.echo(f"{n:<8} near: {m.near}; far: {m.far}; {m.source.split(',')[0]}")
+    else:
+        import torch
+
+        kind = room.find(name)
+        encoder = torch.nn.Identity()
+        encoder.width = 256  # type: ignore[assignment]
+        typer.echo(kind(encoder, kind.Options(**{})).describe())
+
+
+@app.command()
+def objectives(
+    name: Annotated[Text, typer.Argument(help="Show one objective: formula, pieces, source.")] = None,
+) -> None:
+    """List the objectives, or show one of them."""
+    from .. import objectives as room
+
+    entries = room.catalogue()
+    if name is None:
+        for n, kind in entries.items():
+            typer.echo(f"{n:<18} {(kind.__doc__ or '').strip().splitlines()[0]}")
+        return
+    if name not in entries:
+        raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
+    typer.echo(repr(entries[name]()))
+
+
+def _options(method: Any) -> dict[str, Any]:
+    return {
+        key: {"default": field.default, "meaning": field.description}
+        for key, field in method.Options.model_fields.items()
+    }
