@@ -62,9 +62,8 @@ def main() -> None:
     if chosen.out is not None and chosen.out.exists():
         done = dict(json.loads(line) for line in chosen.out.read_text().splitlines())
     bar = "|" if chosen.markdown else ""
-    print(
-        f"{bar} {'batch':>6} {bar} {'objective':>10} {bar} {'kNN accuracy':>18} {bar} difference to NT-Xent {bar}".rstrip()
-    )
+    head = f"{bar} {'batch':>6} {bar} {'objective':>10} {bar} {'kNN accuracy':>18} {bar} difference to NT-Xent {bar}"
+    print(head.rstrip())
     if chosen.markdown:
         print("|---|---|---|---|")
     for batch in map(int, chosen.batches.split(",")):
