@@ -17,6 +17,21 @@ def test_length_and_device():
     assert Batch(batch.views, batch.ids).to("cpu").labels is None
 
 
+def test_views_are_whole_unless_said_otherwise_and_targets_are_whole():
+    views = [torch.zeros(3, 2)] * 4
+    plain = Batch(views, torch.arange(3))
+    assert plain.roles == ["whole"] * 4 and plain.whole == [0, 1, 2, 3] and len(plain.onto_whole()) == 12
+    mixed = Batch(views, torch.arange(3), roles=["whole", "small", "whole", "small"]).to("cpu")
+    assert mixed.whole == [0, 2]
+    assert mixed.onto_whole() == [(0, 2), (1, 0), (1, 2), (2, 0), (3, 0), (3, 2)]
+
+
+@pytest.mark.parametrize("roles", [["whole"], ["small", "small"], ["whole", "large"], ["whole"] * 3])
+def test_roles_that_do_not_fit_are_refused(roles: list):
+    with pytest.raises(DataError, match="2 views have the roles"):
+        Batch([torch.zeros(3, 2)] * 2, torch.arange(3), roles=roles)
+
+
 @pytest.mark.parametrize(
     ("views", "labels"),
     [

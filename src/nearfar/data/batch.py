@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nearfar.errors import DataError
+
+Role = Literal["whole", "small"]
+"""What a view is for: a "whole" view shows most of an item and may be a target; a "small" one shows a part of it."""
 
 
 @dataclass
@@ -18,9 +24,10 @@ class Batch:
         views: V tensors (B, ...), row i of each made from item `ids[i]`.
         ids: (B,) int64, which item; equal ids are never far apart.
         labels: (B,) int64 with -1 for unknown, or None.
+        roles: for every view what it is for, "whole" or "small"; all are whole unless given.
 
     Raises:
-        DataError: when the lengths differ, or there is no view.
+        DataError: when the lengths differ, there is no view, or none is whole.
 
     Example:
         >>> batch = Batch([torch.zeros(4, 3), torch.ones(4, 3)], ids=torch.arange(4))
@@ -31,14 +38,38 @@ class Batch:
     views: list[Tensor]
     ids: Tensor
     labels: Tensor | None = None
+    roles: Sequence[Role] = ()
 
     def __post_init__(self) -> None:
         lengths = [len(column) for column in (*self.views, *(() if self.labels is None else (self.labels,)))]
         if not self.views or any(length != len(self.ids) for length in lengths):
             raise DataError(f"a batch of {len(self.ids)} ids has views and labels of lengths {lengths}")
+        self.roles = list(self.roles) or ["whole"] * len(self.views)
+        if len(self.roles) != len(self.views) or not set(self.roles) <= set(get_args(Role)) or not self.whole:
+            raise DataError(
+                f"{len(self.views)} views have the roles {self.roles}; each is 'whole' or 'small', one at least 'whole'"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def whole(self) -> list[int]:
+        """The numbers of the whole views.
+
+        >>> Batch([torch.zeros(2, 3)] * 3, torch.arange(2), roles=["whole", "whole", "small"]).whole
+        [0, 1]
+        """
+        return [number for number, role in enumerate(self.roles) if role == "whole"]
+
+    def onto_whole(self) -> list[tuple[int, int]]:
+        """(i, j): every view i beside every whole view j other than itself, as methods with targets compare them.
+
+        >>> Batch([torch.zeros(2, 3)] * 3, torch.arange(2), roles=["whole", "whole", "small"]).onto_whole()
+        [(0, 1), (1, 0), (2, 0), (2, 1)]
+        """
+        whole = set(self.whole)
+        return [(i, j) for i, j in permutations(range(len(self.views)), 2) if j in whole]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
@@ -46,4 +77,5 @@ class Batch:
             [view.to(device, non_blocking=non_blocking) for view in self.views],
             self.ids.to(device, non_blocking=non_blocking),
             None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
+            self.roles,
         )

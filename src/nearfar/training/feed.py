@@ -43,6 +43,7 @@ class Feed:
             views,
             ids=torch.as_tensor(self.source.ids[index]),
             labels=None if labels is None else torch.as_tensor(labels[index]),
+            roles=getattr(self.views, "roles", ()),
         )
         return Prepared(step, index, batch)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from ...data.source import Source
@@ -16,8 +16,9 @@ from ...settings import Settings
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
 from .reading import read, read_pair
+from .recipes import multi_crop, resolve
 from .tables import TABLE_EXTENSIONS
-from .views import ImageViews
+from .views import ImageViews, ViewRecipe
 
 
 class ImageOptions(Settings):
@@ -32,8 +33,23 @@ class ImageOptions(Settings):
     policy: Literal["skip", "refuse"] = Field("skip", description="what to do with unreadable images")
     duplicates: Literal["same-id", "own-id"] = Field("same-id", description="whether equal images are one item")
     recipe: str = Field("auto", description="of the views: auto, simclr, simclr-small, mocov2, byol, digits")
+    crops: str | None = Field(
+        None, description="several sizes of view, such as 2x28+6x16: the first group whole, the others small"
+    )
     strength: float = Field(1.0, ge=0, description="of the views; 0 leaves only the resize")
     exact: bool = Field(False, description="views by torchvision, image by image, for reproduction")
+
+    @field_validator("crops")
+    @classmethod
+    def _readable(cls, crops: str | None) -> str | None:
+        if crops is not None:
+            multi_crop(crops)
+        return crops
+
+    @property
+    def count(self) -> int | None:
+        """How many views these settings ask for; None where they leave it to the method."""
+        return None if self.crops is None else len(multi_crop(self.crops))
 
 
 class Images:
@@ -68,13 +84,16 @@ class Images:
         return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress}
 
     def views(self, facts: dict[str, Any], count: int, options: ImageOptions) -> ImageViews:
-        """See `Modality.views`."""
+        """See `Modality.views`; `crops` makes as many as it says."""
         channels, size = facts["shape"][:2]
+        recipe: str | list[ViewRecipe] = options.recipe
+        if options.crops is not None:
+            recipe = multi_crop(options.crops, resolve(options.recipe, size, channels))
         return ImageViews(
             size=size,
             channels=channels,
-            count=count,
-            recipe=options.recipe,
+            count=options.count or count,
+            recipe=recipe,
             exact=options.exact,
             strength=options.strength,
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
+from nearfar.data.batch import Role
 from nearfar.errors import ConfigError
+
+SMALL_SCALE = (0.05, 0.4)  # crop area of small views unless said otherwise: the local crops of DINO
+SIDES, VIEWS = (4, 1024), (2, 32)  # pixels of a view, and views of an item, that can be asked for
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class ViewRecipe:
         blur_kernel: width of the blur kernel as a fraction of the side.
         solarise_p: probability of inverting all values at or above `solarise_threshold`.
         solarise_threshold: between 0 and 1.
+        role: "whole", or "small" for a view of a part, which methods with targets never take for one.
 
     Raises:
         ConfigError: a probability outside [0, 1], an empty range, or another impossible value.
@@ -50,6 +56,7 @@ class ViewRecipe:
     blur_kernel: float = 0.1
     solarise_p: float = 0.0
     solarise_threshold: float = 0.5
+    role: Role = "whole"
 
     def __post_init__(self) -> None:
         for field in ("crop_scale", "crop_ratio", "blur_sigma", "jitter"):  # lists come back from JSON
@@ -63,6 +70,7 @@ class ViewRecipe:
         self._require(len(self.jitter) == 4 and min(self.jitter) >= 0, "jitter", "four numbers of at least 0")
         self._require(self.jitter[3] <= 0.5, "jitter", "at most 0.5 for hue, half a turn")
         self._require(self.size is None or self.size >= 1, "size", "at least 1 pixel, or None")
+        self._require(self.role in get_args(Role), "role", "'whole' or 'small'")
 
     def _require(self, holds: bool, field: str, allowed: str) -> None:
         if not holds:
@@ -144,3 +152,47 @@ def resolve(recipe: str | ViewRecipe | Sequence[ViewRecipe], size: int, channels
     if not listed or not all(isinstance(r, ViewRecipe) for r in listed):
         raise ConfigError("a list of view recipes must hold one ViewRecipe for each view")
     return tuple(listed)
+
+
+def multi_crop(crops: str, recipes: Sequence[ViewRecipe] = (ViewRecipe(),)) -> list[ViewRecipe]:
+    """One recipe per view from groups such as "2x224+6x96": count x side in pixels, the first whole, the others small.
+
+    A group may say its crop area, as in "2x224@0.14-1+6x96@0.05-0.14" (SwAV); otherwise whole views keep that of
+    their recipe and small ones take 0.05-0.4 (DINO). All else comes from `recipes`, the last of which serves all
+    further views.
+
+    Raises:
+        ConfigError: not of this form, or a number that is out of range; the message shows the form.
+
+    >>> [(r.role, r.size, r.crop_scale) for r in multi_crop("1x28+2x16@0.1-0.3")]
+    [('whole', 28, (0.08, 1.0)), ('small', 16, (0.1, 0.3)), ('small', 16, (0.1, 0.3))]
+    """
+    made: list[ViewRecipe] = []
+    for number, group in enumerate(crops.replace(" ", "").split("+")):
+        found = re.fullmatch(r"(\d+)x(\d+)(?:@([\d.]+)-([\d.]+))?", group)
+        if found is None:
+            raise ConfigError(f"crops are written like 2x224+6x96 or 2x224@0.14-1+6x96@0.05-0.14, not {crops!r}")
+        count, side = int(found[1]), int(found[2])
+        if count < 1 or not SIDES[0] <= side <= SIDES[1]:
+            raise ConfigError(f"crops {crops!r}: {group} must be at least one view of {SIDES[0]} to {SIDES[1]} pixels")
+        for _ in range(min(count, VIEWS[1] + 1)):
+            recipe = recipes[min(len(made), len(recipes) - 1)]
+            scale = recipe.crop_scale if number == 0 else SMALL_SCALE
+            if found[3] is not None:
+                scale = _scale(crops, group, found[3], found[4])
+            made.append(replace(recipe, size=side, crop_scale=scale, role="small" if number else "whole"))
+    if not VIEWS[0] <= len(made) <= VIEWS[1]:
+        raise ConfigError(f"crops {crops!r} must make {VIEWS[0]} to {VIEWS[1]} views")
+    return made
+
+
+def _scale(crops: str, group: str, low: str, high: str) -> tuple[float, float]:
+    try:
+        scale = float(low), float(high)
+    except ValueError:
+        scale = 0.0, 0.0
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ConfigError(
+            f"crops {crops!r}: the area of {group} must be two numbers above 0 and up to 1, smaller first"
+        )
+    return scale

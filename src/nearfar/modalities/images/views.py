@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nearfar.data.batch import Role
 from nearfar.errors import ConfigError, DataError
 from nearfar.modalities.images import transforms
 from nearfar.modalities.images.exact import exact_views, torchvision_view
@@ -61,7 +62,8 @@ class ImageViews:
         channels: 1 (grey: of the colour jitters only brightness and contrast act) or 3.
         count: how many views; None means two, or as many as recipes are listed.
         recipe: a name ("auto", "simclr", "simclr-small", "mocov2", "byol", "digits"), a `ViewRecipe`, or one
-            `ViewRecipe` per view, each with a `size` of its own if wanted (multi-crop). See `choose` for "auto".
+            `ViewRecipe` per view, each with a `size` and a `role` of its own if wanted (see `multi_crop`). See `choose`
+            for "auto".
         exact: use torchvision image by image, with parameters seeded from the generator; slow, for reproduction.
         strength: scales the recipe; 0 leaves only the resize. See `ViewRecipe.at`.
 
@@ -98,6 +100,11 @@ class ImageViews:
         self.mean, self.std = NORMALISATION[channels]
         self._active = [r.at(strength) for r in self.recipes]
 
+    @property
+    def roles(self) -> list[Role]:
+        """What every view is for: "whole" or "small"."""
+        return [r.role for r in self.recipes]
+
     def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Views of a batch.
 
@@ -111,9 +118,22 @@ class ImageViews:
         Raises:
             DataError: `rows` has another type or shape.
         """
+        if self.exact:
+            self._check(rows)
+            return [exact_views(rows, self._exact_pipeline(r), generator).to(rows.device) for r in self._active]
+        return self.with_draws(rows, generator)[0]
+
+    def with_draws(self, rows: Tensor, generator: torch.Generator) -> tuple[list[Tensor], list[Draws]]:
+        """The same views with what was drawn for each, in pixels of `rows`, for losses that match places of two views.
+
+        Of an item whose `mirror` is drawn the crop is flipped left and right after it was cut.
+
+        Raises:
+            ConfigError: with `exact`, where torchvision draws and does not say what.
+        """
         self._check(rows)
         if self.exact:
-            return [exact_views(rows, self._exact_pipeline(r), generator).to(rows.device) for r in self._active]
+            raise ConfigError("exact views do not say where they were cut; leave out exact")
         b = len(rows)
         numbers = torch.rand(b, self.count, NUMBERS_PER_VIEW, generator=generator, device=generator.device)
         numbers = numbers.to(rows.device)
@@ -125,7 +145,7 @@ class ImageViews:
             images = rows[start:stop].float()
             for draw, recipe, out in zip(draws, self._active, outs, strict=True):
                 self._view(images, draw.part(start, stop), recipe, out[start:stop])
-        return outs
+        return outs, draws
 
     def plain(self, rows: Tensor) -> Tensor:
         """Images without randomness, as embedding uses them: resized (antialiased) to a square, and normalised.
