@@ -37,6 +37,7 @@ class Plan:
     tile: int
     bounded: bool  # |scores| <= SAFE_EXPONENT: exponentials need no shift, so rows and columns share them
     keep: bool = False  # whether the scores of all tiles wait for the backward pass
+    first: int = 0  # number of the first candidate, where the candidates come in several blocks
 
     def shares(self, k: int) -> bool:
         """True for a log-sum-exp whose exponentials need no shift."""
@@ -88,73 +89,75 @@ def _given(tensors: tuple[Tensor, ...], end: End) -> list[Tensor]:
     return [t if t.ndim == 0 else (t[where][None, :] if transposed else t[where][:, None]) for t in tensors]
 
 
-class Sweep(torch.autograd.Function):
-    """All reductions in one pass over the tiles; the backward pass makes a second one."""
+def begin(plan: Plan, lengths: list[int], like: Tensor) -> list[list[Tensor]]:
+    """The state of every reduction before any tile."""
+    # Of shared exponentials the state is their sum, beside a shift of 0.
+    return [
+        [like.new_zeros(n), like.new_zeros(n)] if plan.shares(k) else list(plan.reductions[k].empty(n, like))
+        for k, n in enumerate(lengths)
+    ]
 
-    @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, v: Tensor, plan: Plan, *given: Tensor) -> tuple[Tensor, ...]:
-        """One statistic per reduction, per anchor or per candidate."""
-        of_reduction = _deal(plan, given)
-        lengths = [len(u) if side == "anchors" else len(v) for side in plan.sides]
-        shared = [plan.shares(k) for k in range(len(lengths))]
-        # Of shared exponentials the state is their sum, beside a shift of 0.
-        states = [
-            [u.new_zeros(n), u.new_zeros(n)] if shares else list(r.empty(n, u))
-            for r, n, shares in zip(plan.reductions, lengths, shared, strict=True)
-        ]
-        x_buffer, e_buffer = u.new_empty(plan.tile**2), u.new_empty(plan.tile**2)
-        kept = []
-        for rows, columns, mirrored in plan.tiles((len(u), len(v))):
-            size = (rows.stop - rows.start) * (columns.stop - columns.start)
-            scores = plan.scores(u[rows], v[columns], u.new_empty(size) if plan.keep else x_buffer)
-            if plan.keep:
-                kept.append(scores)
-            for k, reduction in enumerate(plan.reductions):
-                weights = plan.relation.weights(reduction.over, rows, columns)
-                ends = plan.ends(k, rows, columns, mirrored)
-                if shared[k]:
-                    e = plan.exponentials(k, scores, weights, scores.view(-1) if plan.keeps_exponentials else e_buffer)
-                    for where, transposed in ends:
-                        states[k][1][where] += e.sum(0 if transposed else 1)
-                    continue
+
+def visit(
+    plan: Plan,
+    u: Tensor,
+    v: Tensor,
+    states: list[list[Tensor]],
+    given: list[tuple[Tensor, ...]],
+    kept: list[Tensor] | None = None,
+) -> None:
+    """Merge all tiles of u against v into the states; scores (or exponentials) are added to `kept`."""
+    shared = [plan.shares(k) for k in range(len(plan.reductions))]
+    x_buffer, e_buffer = u.new_empty(plan.tile**2), u.new_empty(plan.tile**2)
+    for rows, columns, mirrored in plan.tiles((len(u), len(v))):
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        scores = plan.scores(u[rows], v[columns], x_buffer if kept is None else u.new_empty(size))
+        if kept is not None:
+            kept.append(scores)
+        for k, reduction in enumerate(plan.reductions):
+            weights = plan.relation.weights(reduction.over, rows, columns)
+            ends = plan.ends(k, rows, columns, mirrored)
+            if shared[k]:
+                e = plan.exponentials(k, scores, weights, scores.view(-1) if plan.keeps_exponentials else e_buffer)
                 for where, transposed in ends:
-                    values = scores
-                    if reduction.of is not None:
-                        values = reduction.of(scores, *_given(of_reduction[k], (where, transposed)))
-                    if transposed:
-                        seen = reduction.measure(values.T, weights.t, rows.start)
-                    else:
-                        seen = reduction.measure(values, weights, columns.start)
-                    merged = reduction.merge(tuple(t[where] for t in states[k]), seen)
-                    for whole, part in zip(states[k], merged, strict=True):
-                        whole[where] = part
-        out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
-        ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
-        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s), *kept)
-        ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
-        return out
+                    states[k][1][where] += e.sum(0 if transposed else 1)
+                continue
+            for where, transposed in ends:
+                values = scores
+                if reduction.of is not None:
+                    values = reduction.of(scores, *_given(given[k], (where, transposed)))
+                if transposed:
+                    seen = reduction.measure(values.T, weights.t, plan.first + rows.start)
+                else:
+                    seen = reduction.measure(values, weights, plan.first + columns.start)
+                merged = reduction.merge(tuple(t[where] for t in states[k]), seen)
+                for whole, part in zip(states[k], merged, strict=True):
+                    whole[where] = part
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        """Gradients of both sides and of the given tensors."""
-        plan: Plan = ctx.plan
-        u, v, *rest = ctx.saved_tensors
-        count = sum(len(r.given) for r in plan.reductions)
-        of_reduction = _deal(plan, tuple(rest[:count]))
-        pieces = iter(rest[count:])
-        states: list[State] = [tuple(next(pieces) for _ in range(n)) for n in ctx.lengths]
-        du, dv = torch.zeros_like(u), torch.zeros_like(v)
-        dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in of_reduction]
-        active = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
+
+class Return:
+    """What the backward pass knows before it visits the tiles, and the gradients of given tensors that it adds up."""
+
+    def __init__(
+        self, plan: Plan, states: list[State], upstream: tuple[Tensor | None, ...], given: list[tuple[Tensor, ...]]
+    ) -> None:
+        self.states, self.given = states, given
+        self.active = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
         # d/ds log sum exp(c s) = c exp(c s) / sum: one rate per anchor beside the shared exponentials.
-        rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in active.items() if plan.shares(k)}
+        self.rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in self.active.items() if plan.shares(k)}
+        self.dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in given]
+
+    def visit(
+        self, plan: Plan, u: Tensor, v: Tensor, du: Tensor, dv: Tensor, kept: Iterator[Tensor] | None = None
+    ) -> None:
+        """Add the gradients of all tiles of u against v to du and dv; `kept` is what the forward pass kept."""
+        active, rates = self.active, self.rates
         x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
         s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
         slope: Tensor | None
         for rows, columns, mirrored in plan.tiles((len(u), len(v))) if active else ():
-            if plan.keeps_exponentials:
-                e = next(pieces)
+            if plan.keeps_exponentials and kept is not None:
+                e = next(kept)
                 slope = torch.mul(
                     e, _laid_out(rates[0], plan.ends(0, rows, columns, mirrored), _matrix(r_buffer, *e.shape)),
                     out=_matrix(x_buffer, *e.shape),
@@ -162,7 +165,7 @@ class Sweep(torch.autograd.Function):
                 du[rows].addmm_(slope, v[columns])
                 dv[columns].addmm_(slope.T, u[rows])
                 continue
-            scores = next(pieces) if plan.keep else plan.scores(u[rows], v[columns], x_buffer)
+            scores = plan.scores(u[rows], v[columns], x_buffer) if kept is None else next(kept)
             slope = None
             for k, g in active.items():
                 reduction = plan.reductions[k]
@@ -173,8 +176,8 @@ class Sweep(torch.autograd.Function):
                     parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
                 else:
                     parts = [
-                        _slope(reduction, scores, weights, states[k], g, of_reduction[k], dgiven[k], end,
-                               rows.start if end[1] else columns.start)
+                        _slope(reduction, scores, weights, self.states[k], g, self.given[k], self.dgiven[k], end,
+                               plan.first + (rows.start if end[1] else columns.start))
                         for end in ends
                     ]  # fmt: skip
                 for part in parts:
@@ -189,10 +192,47 @@ class Sweep(torch.autograd.Function):
                 slope.mul_(plan.similarity.link_slope(scores))
             du[rows].addmm_(slope, v[columns])
             dv[columns].addmm_(slope.T, u[rows])
-        return du, dv, None, *(t for tensors in dgiven for t in tensors)
 
 
-def _deal(plan: Plan, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+class Sweep(torch.autograd.Function):
+    """All reductions in one pass over the tiles; the backward pass makes a second one."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, u: Tensor, v: Tensor, plan: Plan, *given: Tensor) -> tuple[Tensor, ...]:
+        """One statistic per reduction, per anchor or per candidate."""
+        states = begin(plan, [len(u) if side == "anchors" else len(v) for side in plan.sides], u)
+        kept: list[Tensor] = []
+        visit(plan, u, v, states, deal(plan, given), kept if plan.keep else None)
+        out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
+        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s), *kept)
+        ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        """Gradients of both sides and of the given tensors."""
+        plan: Plan = ctx.plan
+        u, v, *rest = ctx.saved_tensors
+        given, states, kept = unpack(plan, rest, ctx.lengths)
+        way = Return(plan, states, upstream, given)
+        du, dv = torch.zeros_like(u), torch.zeros_like(v)
+        way.visit(plan, u, v, du, dv, kept if plan.keep else None)
+        return du, dv, None, *(t for tensors in way.dgiven for t in tensors)
+
+
+def unpack(
+    plan: Plan, saved: list[Tensor], lengths: list[int]
+) -> tuple[list[tuple[Tensor, ...]], list[State], Iterator[Tensor]]:
+    """Given tensors, states and whatever else was saved, from one list of tensors."""
+    count = sum(len(r.given) for r in plan.reductions)
+    pieces = iter(saved[count:])
+    states: list[State] = [tuple(next(pieces) for _ in range(n)) for n in lengths]
+    return deal(plan, tuple(saved[:count])), states, pieces
+
+
+def deal(plan: Plan, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Hand the given tensors back to their reductions."""
     pieces = iter(given)
     return [tuple(next(pieces) for _ in r.given) for r in plan.reductions]
