@@ -301,6 +301,15 @@ def test_swav_balances_with_the_queue_once_it_is_full():
     assert plain.queue is None and len(method.queue) == 20
 
 
+def test_swav_holds_no_rows_before_it_is_told_to():
+    method, data = made("swav", prototypes=4, queue=20, queue_from=2), batch()
+    held = []
+    for number in range(4):
+        step(method, data, number)
+        held.append(len(method.queue))
+    assert held == [0, 0, 16, 20]
+
+
 def test_the_centre_is_the_running_mean_of_the_teacher():
     method, data = made("dino", prototypes=4, centre_momentum=0.75, momentum=1.0), batch()
     mean = torch.cat([method.project(view)["teacher"] for view in data.views]).mean(0)

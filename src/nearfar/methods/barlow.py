@@ -31,7 +31,7 @@ class Barlow(Method):
 
     encoder -> three-layer head, wider than the embedding -> the cross-correlation of the views should be the identity.
     No pair is pushed apart and no branch differs from the other; batches may be small. More than two views are compared
-    two by two.
+    two by two, small ones with whole ones only.
     """
 
     name = "barlow"
@@ -52,5 +52,6 @@ class Barlow(Method):
         return projection
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """The objective on every two views."""
-        return averaged([told(self.objective.inspect(*pair)) for pair in combinations(projections, 2)])
+        """The objective on every two views of which one is whole."""
+        pairs = [(i, j) for i, j in combinations(range(len(projections)), 2) if {i, j} & set(batch.whole)]
+        return averaged([told(self.objective.inspect(projections[i], projections[j])) for i, j in pairs])

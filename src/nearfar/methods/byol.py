@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 from pydantic import Field
@@ -31,8 +30,9 @@ class BYOL(Method):
     """Each view predicts what a slow copy of the network makes of the other view; nothing is pushed apart.
 
     encoder -> head -> predictor, trained by cosine regression onto the projection of a moving copy of encoder and head.
-    Collapse is prevented by the predictor, the target's lack of gradient and its slowness. The directions between views
-    are averaged, where the official code adds the two: half its value.
+    Collapse is prevented by the predictor, the target's lack of gradient and its slowness. Targets are made of whole
+    views; small ones only predict. The directions between views are averaged, where the official code adds the two:
+    half its value.
     """
 
     name = "byol"
@@ -57,9 +57,9 @@ class BYOL(Method):
         return {"projection": projection, "prediction": self.predictor(projection), "target": self.target(rows)}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """Regression of every view's prediction onto every other view's target."""
-        pairs = permutations(projections, 2)
-        return averaged([told(self.objective.inspect(one["prediction"], other["target"])) for one, other in pairs])
+        """Regression of every view's prediction onto the target of every other whole view."""
+        predictions, targets = ([view[name] for view in projections] for name in ("prediction", "target"))
+        return averaged([told(self.objective.inspect(predictions[i], targets[j])) for i, j in batch.onto_whole()])
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The target follows, more and more slowly."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import torch
@@ -38,8 +37,8 @@ class DINO(Method):
     """A student predicts the opinion of its own slow copy on another view, over many prototypes.
 
     encoder -> three-layer head without norm -> cosines with prototypes; the teacher is a moving copy of all three, its
-    scores are centred by a running mean and sharpened. Centring and sharpening prevent collapse between them. All views
-    are of one size and both networks see them all; the official code adds small crops for the student alone, GELU in
+    scores are centred by a running mean and sharpened. Centring and sharpening prevent collapse between them. The
+    student is asked about every view; the teacher's opinion counts on whole ones only. The official code has GELU in
     the head, and schedules of weight decay and of the teacher's temperature.
     """
 
@@ -74,13 +73,13 @@ class DINO(Method):
         return {"projection": self.head(self.encoder(rows)), "teacher": self.teacher(rows)}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """The student's scores of every view against the teacher's of every other."""
+        """The student's scores of every view against the teacher's of every other whole one."""
         frozen = int(self.done) < self.options.frozen_steps
         scores = [self.prototypes(view["projection"], frozen) for view in projections]
-        teacher = [view["teacher"].detach() for view in projections]
-        self._mean = torch.cat(teacher).mean(0)
-        pairs = permutations(range(len(scores)), 2)
-        return averaged([told(self.objective.inspect(scores[i], teacher[j], centre=self.centre)) for i, j in pairs])
+        teacher = {j: projections[j]["teacher"].detach() for j in batch.whole}
+        self._mean = torch.cat(list(teacher.values())).mean(0)
+        said = [self.objective.inspect(scores[i], teacher[j], centre=self.centre) for i, j in batch.onto_whole()]
+        return averaged([told(seen) for seen in said])
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The teacher follows, more and more slowly, and its centre moves."""

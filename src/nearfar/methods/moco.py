@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 import torch
@@ -24,7 +23,9 @@ class MoCoOptions(MethodOptions):
     temperature: float = Field(0.2, gt=0, description="divides every score")
     queue: int = Field(4096, ge=1, description="keys that are remembered; 65536 in the paper, of a million images")
     momentum: float = Field(0.99, ge=0, le=1, description="of the key encoder; 0.999 in the paper, of longer runs")
-    symmetric: bool = Field(True, description="every view asks for every other; if not, the first for the others")
+    symmetric: bool = Field(
+        True, description="every view asks for every other whole one; if not, the first and the small ones do"
+    )
 
 
 class MoCo(Method):
@@ -32,7 +33,8 @@ class MoCo(Method):
 
     encoder -> two-layer head without norm -> InfoNCE against the item's key and a queue of keys, both by a moving copy
     of encoder and head (MoCo v2). Keys of the same item in the queue are ignored, and so are the other keys of the
-    batch, as published. While the queue is empty, in the first step, there is nothing to learn.
+    batch, as published. Keys are made of whole views; small ones only ask. While the queue is empty, in the first step,
+    there is nothing to learn.
 
     The official code asks one way; both keys are at hand here, so both ways are the default (as in its demo for small
     images). It shuffles batches over devices for the sake of batch norm; here a batch of keys is normalised as one.
@@ -62,10 +64,13 @@ class MoCo(Method):
         """InfoNCE of each query against its own key and the queue."""
         held, held_ids = self.queue.rows()
         relation = key_and_queue(batch.ids, held_ids)
-        keys = [view["key"].detach() for view in projections]
-        candidates = [torch.cat([key, held.to(key.dtype)]) for key in keys]
-        pairs = [(i, j) for i, j in permutations(range(len(keys)), 2) if self.options.symmetric or i == 0]
+        pairs = batch.onto_whole()
+        if not self.options.symmetric:
+            keyed = batch.whole[1:] or batch.whole
+            pairs = [(i, j) for i, j in pairs if j in keyed and i not in keyed]
         asked = sorted({j for _, j in pairs})
+        keys = {j: projections[j]["key"].detach() for j in asked}
+        candidates = {j: torch.cat([key, held.to(key.dtype)]) for j, key in keys.items()}
         self._new = torch.cat([keys[j] for j in asked]), batch.ids.repeat(len(asked))
         return averaged([self.judged(projections[i]["projection"], candidates[j], relation=relation) for i, j in pairs])
 

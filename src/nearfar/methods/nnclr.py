@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 from pydantic import Field
@@ -29,8 +28,8 @@ class NNCLROptions(MethodOptions):
 class NNCLR(Method):
     """The nearest neighbour of one view among earlier rows should be told by the other view from the whole batch.
 
-    encoder -> three-layer head -> predictor; InfoNCE between the neighbour of one view's projection, found in a queue,
-    and the other view's prediction, every direction alike. Other views of an item thus reach beyond the item. As
+    encoder -> three-layer head -> predictor; InfoNCE between the neighbour of a whole view's projection, found in a
+    queue, and another view's prediction, every direction alike. Other views of an item thus reach beyond the item. As
     published, an item's own earlier rows may be its neighbours. While the queue is empty, in the first step, each row
     is its own neighbour; the official code begins with random rows.
     """
@@ -56,15 +55,15 @@ class NNCLR(Method):
         return {"projection": projection, "prediction": self.predictor(projection)}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """InfoNCE of every view's neighbours against every other view's predictions."""
-        rows = [normalize(view["projection"].detach(), dim=1) for view in projections]
-        neighbours = [self.queue.nearest(view) for view in rows]
-        self._new = rows[0], batch.ids
-        pairs = permutations(range(len(rows)), 2)
-        return averaged([self.judged(neighbours[i], projections[j]["prediction"], ids=batch.ids) for i, j in pairs])
+        """InfoNCE of every whole view's neighbours against every other view's predictions."""
+        rows = {j: normalize(projections[j]["projection"].detach(), dim=1) for j in batch.whole}
+        neighbours = {j: self.queue.nearest(view) for j, view in rows.items()}
+        self._new = rows[batch.whole[0]], batch.ids
+        pairs = batch.onto_whole()
+        return averaged([self.judged(neighbours[j], projections[i]["prediction"], ids=batch.ids) for i, j in pairs])
 
     def after_step(self, step: int, total_steps: int) -> None:
-        """The rows of the first view are remembered."""
+        """The rows of the first whole view are remembered."""
         if self._new is not None:
             self.queue.push(*self._new)
             self._new = None

@@ -38,8 +38,8 @@ class SimCLR(Method):
     """Two random views of every item, told apart from all other views in the batch.
 
     encoder -> two-layer head -> NT-Xent over all rows of all views. The head is thrown away afterwards. Views of the
-    same item, also when it stands in the data twice, are never pushed apart. Source: Chen et al. 2020.
-
+    same item, also when it stands in the data twice, are never pushed apart. Whole and small views count alike.
+    Source: Chen et al. 2020.
     """
 
     name = "simclr"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import Any
 
 from pydantic import Field
@@ -26,8 +25,8 @@ class SimSiam(Method):
     """Each view predicts the other view's projection, which takes no gradient; nothing is pushed apart.
 
     encoder -> three-layer head that ends in a norm -> two-layer predictor, trained by minus the cosine. BYOL without
-    the moving copy: the stop-gradient alone prevents collapse. The official code keeps the predictor's learning rate
-    constant, as an option; here it follows the schedule of the run.
+    the moving copy: the stop-gradient alone prevents collapse. Small views only predict. The official code keeps the
+    predictor's learning rate constant, as an option; here it follows the schedule of the run.
     """
 
     name = "simsiam"
@@ -49,6 +48,6 @@ class SimSiam(Method):
         return {"projection": projection, "prediction": self.predictor(projection)}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """Regression of every view's prediction onto every other view's projection."""
-        pairs = permutations(projections, 2)
-        return averaged([told(self.objective.inspect(one["prediction"], other["projection"])) for one, other in pairs])
+        """Regression of every view's prediction onto the projection of every other whole view."""
+        predictions, targets = ([view[name] for view in projections] for name in ("prediction", "projection"))
+        return averaged([told(self.objective.inspect(predictions[i], targets[j])) for i, j in batch.onto_whole()])

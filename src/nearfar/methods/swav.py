@@ -28,7 +28,14 @@ class SwAVOptions(MethodOptions):
     )
     epsilon: float = Field(0.05, gt=0, description="divides the scores of the codes")
     iterations: int = Field(3, ge=1, description="of Sinkhorn")
-    queue: int = Field(0, ge=0, description="earlier rows that help to balance the codes, once so many are held")
+    queue: int = Field(
+        0,
+        ge=0,
+        description="earlier rows that help to balance the codes, once so many are held; 3840 per view in the code",
+    )
+    queue_from: int = Field(
+        0, ge=0, description="steps before rows are held, which at first are of no help (15 epochs in the code)"
+    )
     frozen_steps: int = Field(40, ge=0, description="steps in which the prototypes do not learn (313 in the paper)")
 
 
@@ -36,8 +43,8 @@ class SwAV(Method):
     """Each view predicts to which prototypes the other view was assigned, all prototypes being used alike.
 
     encoder -> head -> cosines with prototypes. Assignments are balanced over the batch by Sinkhorn's rounds, which
-    prevents collapse; they take no gradient. Every view is assigned and predicts all others: the official code assigns
-    two of several crops only, and keeps one queue per crop where here one queue holds the rows of all views.
+    prevents collapse; they take no gradient. Whole views are assigned, and predicted by all others. The official code
+    keeps one queue per assigned view, where here one queue holds the rows of all of them.
     """
 
     name = "swav"
@@ -66,16 +73,17 @@ class SwAV(Method):
         return projection
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """Swapped prediction of the assignments of all views."""
+        """Swapped prediction of the assignments of the whole views."""
         frozen = int(self.done) < self.options.frozen_steps
         scores = [self.prototypes(view, frozen) for view in projections]
         more = None
         if self.queue is not None:
             if len(self.queue) == self.queue.size:
                 more = self.prototypes(self.queue.rows()[0], frozen).detach()
-            rows = torch.cat([view.detach() for view in projections])
-            self._new = normalize(rows, dim=1), batch.ids.repeat(len(projections))
-        return told(self.objective.inspect(*scores, more=more))
+            if int(self.done) >= self.options.queue_from:
+                rows = torch.cat([projections[j].detach() for j in batch.whole])
+                self._new = normalize(rows, dim=1), batch.ids.repeat(len(batch.whole))
+        return told(self.objective.inspect(*scores, more=more, assigned=batch.whole))
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The rows are remembered."""

@@ -33,7 +33,7 @@ class VICReg(Method):
 
     encoder -> three-layer head, wider than the embedding -> variance, invariance and covariance. Each view is judged on
     its own, so nothing is pushed apart and no branch differs from the other. More than two views are compared two by
-    two.
+    two, small ones with whole ones only.
     """
 
     name = "vicreg"
@@ -56,5 +56,6 @@ class VICReg(Method):
         return projection
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """The objective on every two views."""
-        return averaged([told(self.objective.inspect(*pair)) for pair in combinations(projections, 2)])
+        """The objective on every two views of which one is whole."""
+        pairs = [(i, j) for i, j in combinations(range(len(projections)), 2) if {i, j} & set(batch.whole)]
+        return averaged([told(self.objective.inspect(projections[i], projections[j])) for i, j in pairs])

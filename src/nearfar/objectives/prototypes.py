@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 from typing import ClassVar
 
@@ -47,7 +48,8 @@ class SwappedPrediction(Objective):
         iterations: of Sinkhorn.
 
     `more` (M, K), scores of earlier rows, are balanced together with each view and then left out: in a small batch the
-    codes cannot be balanced over many prototypes.
+    codes cannot be balanced over many prototypes. `assigned` are the numbers of the views that get a code, from 0; the
+    others only predict, as small crops do. All are assigned unless given.
 
     >>> scores = torch.zeros(4, 8)
     >>> round(float(SwappedPrediction()(scores, scores)), 4)                   # log 8
@@ -68,24 +70,27 @@ class SwappedPrediction(Objective):
         together = torch.cat([more.to(scores.dtype), scores])
         return sinkhorn(together, self.epsilon, self.iterations)[len(more) :]
 
-    def _per_anchor(self, views: tuple[Tensor, ...], more: Tensor | None) -> Tensor:
+    def _per_anchor(self, views: tuple[Tensor, ...], more: Tensor | None, assigned: Sequence[int] | None) -> Tensor:
         rows = check_views("SwappedPrediction", views)
         if len(rows) < 2 or any(len(r) != len(rows[0]) for r in rows):
             raise ValueError(
                 f"SwappedPrediction needs two or more views of the same rows, got {[len(r) for r in rows]} rows"
             )
+        chosen = range(len(rows)) if assigned is None else assigned
+        if not len(chosen) or not set(chosen) <= set(range(len(rows))):
+            raise ValueError(f"assigned are numbers of the {len(rows)} views, from 0 and at least one, not {assigned}")
         with torch.autocast(rows[0].device.type, enabled=False):
-            codes = [self.codes(view, more) for view in rows]
-            pairs = permutations(range(len(rows)), 2)
+            codes = {u: self.codes(rows[u], more) for u in chosen}
+            pairs = [(u, v) for u, v in permutations(range(len(rows)), 2) if u in codes]
             return torch.stack([_cross_entropy(codes[u], rows[v] / self.temperature) for u, v in pairs]).mean(0)
 
-    def forward(self, *views: Tensor, more: Tensor | None = None) -> Tensor:
+    def forward(self, *views: Tensor, more: Tensor | None = None, assigned: Sequence[int] | None = None) -> Tensor:
         """The scalar value."""
-        return self._per_anchor(views, more).mean()
+        return self._per_anchor(views, more, assigned).mean()
 
-    def inspect(self, *views: Tensor, more: Tensor | None = None) -> Inspection:
+    def inspect(self, *views: Tensor, more: Tensor | None = None, assigned: Sequence[int] | None = None) -> Inspection:
         """The value of every row."""
-        return _inspected(self._per_anchor(views, more))
+        return _inspected(self._per_anchor(views, more, assigned))
 
 
 @entry
