@@ -20,7 +20,7 @@ def test_defaults_are_valid_and_mean_ten_epochs() -> None:
     ("given", "message"),
     [
         ({"batchsize": 4}, "unknown setting 'batchsize'; did you mean 'batch_size'?"),
-        ({"zzz": 4}, "unknown setting 'zzz'; known: batch_size, .*weight_decay"),
+        ({"zzz": 4}, "unknown setting 'zzz'; known: average_with_start, .*weight_decay"),
         ({"lr": -1}, "setting 'lr' = -1: Input should be greater than 0"),
         ({"lr": float("nan")}, "setting 'lr' = nan"),
         ({"optimiser": "adam"}, "setting 'optimiser' = 'adam': .*'adamw', 'sgd' or 'lars'"),

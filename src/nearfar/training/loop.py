@@ -29,6 +29,7 @@ from nearfar.training.protocols import Contrast, Method, Projection, Sampler, So
 from nearfar.training.rng import preserved, seed_all
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
+from nearfar.training.stages import freeze
 from nearfar.training.stopping import Interrupted, StopSignal
 
 
@@ -126,9 +127,9 @@ class Trainer:
         self.warmup = round(settings.warmup * self.total_steps)
         self.progress = progress
         self.watch = watch
-        self.optimiser = optimiser(
-            settings.optimiser, parameter_groups(method), settings.lr, settings.weight_decay, settings.momentum
-        )
+        self.frozen = freeze(method, settings.freeze)
+        groups = parameter_groups(method, settings.layer_decay)
+        self.optimiser = optimiser(settings.optimiser, groups, settings.lr, settings.weight_decay, settings.momentum)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         # Through JSON, so that what is compared on resume has the same types as what a checkpoint gives back.
         self.identity: dict[str, Any] = json.loads(
@@ -180,7 +181,7 @@ class Trainer:
 
     def _train(self, start: int, metrics: MetricsLog, stop: StopSignal) -> TrainResult:
         settings, total = self.settings, self.total_steps
-        self.module.train()
+        self._training_mode()
         self.began = saved_at = time.perf_counter()
         saved_step = start
         whole, window = _Window(), _Window()
@@ -222,6 +223,12 @@ class Trainer:
             verdicts={kind: text for record in self._history for kind, text in record.get("verdicts", {}).items()},
         )
 
+    def _training_mode(self) -> None:
+        """Training mode for all but what is frozen."""
+        self.module.train()
+        for part in self.frozen:
+            part.eval()
+
     def _step(self, prepared: Prepared, batch: Batch) -> _Step:
         """One update of the weights; ``batch`` is that of ``prepared`` on the device."""
         settings = self.settings
@@ -235,7 +242,7 @@ class Trainer:
 
         lr = learning_rate(prepared.step, self.total_steps, settings.lr, self.warmup, settings.schedule)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("scale", 1.0)
         self.optimiser.zero_grad(set_to_none=True)
         if settings.micro_batch is not None and settings.micro_batch < len(batch):
             projections = cached_gradients(self.module, self._project, batch.views, loss_of, settings.micro_batch)
@@ -257,7 +264,7 @@ class Trainer:
         began = time.perf_counter()
         with preserved():
             watched = self.watch()
-        self.module.train()
+        self._training_mode()
         spent = time.perf_counter() - began
         self.began += spent
         for window in windows:

@@ -10,19 +10,24 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from nearfar.errors import ConfigError
+from nearfar.training.stages import depths
 
 OptimiserName = Literal["adamw", "sgd", "lars"]
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _PLAIN_NAMES = ("bias", "temperature")
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, layer_decay: float | None = None) -> list[dict[str, Any]]:
     """Two groups of the parameters that learn: ``decayed`` (matrices, filters) and ``plain``.
 
     Plain parameters are free of weight decay and of the layer-wise adaptation of LARS: those of norms, those with at
     most one dimension, and those with ``bias`` or ``temperature`` in their name. Parameters with ``requires_grad``
     off are left out. Each group carries the names beside the tensors, which is how a checkpoint finds the state of a
     parameter again.
+
+    With ``layer_decay`` d the two are split by the depth of the encoder: a group of stage s of S (from 0, see
+    `nearfar.training.stages`) carries ``scale`` = d^(S - s), by which its learning rate is multiplied; what is no part
+    of the encoder keeps 1. Source: Howard & Ruder 2018, section 3.2; Bao et al. 2021 (BEiT) for the power.
 
     >>> [[name for name, _ in group["params"]] for group in parameter_groups(nn.Linear(2, 3))]
     [['weight'], ['bias']]
@@ -38,7 +43,25 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
         {"name": "decayed", "params": decayed, "adapt": True},
         {"name": "plain", "params": plain, "adapt": False, "weight_decay": 0.0},
     ]
+    if layer_decay is not None:
+        groups = [part for group in groups for part in _by_depth(group, module, layer_decay)]
     return [group for group in groups if group["params"]]
+
+
+def _by_depth(group: dict[str, Any], module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """A group for each stage of the encoder and one for the rest."""
+    encoder = getattr(module, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise ConfigError("layer_decay is set, but this method has no encoder whose stages could learn at other rates")
+    depth = depths(encoder)
+    last = 1 + max(depth.values(), default=0)
+    parts: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, parameter in group["params"]:
+        parts.setdefault(depth.get(id(parameter), last), []).append((name, parameter))
+    return [
+        {**group, "name": f"{group['name']} {stage}", "params": params, "scale": decay ** (last - stage)}
+        for stage, params in sorted(parts.items())
+    ]
 
 
 def optimiser(

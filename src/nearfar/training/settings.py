@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nearfar.errors import ConfigError
 from nearfar.settings import Settings
@@ -33,6 +33,15 @@ class TrainingSettings(Settings):
     micro_batch: int | None = Field(None, ge=1, description="rows encoded at a time, to bound memory; all when unset")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     schedule: Schedule = Field("cosine", description="the learning rate after the warm-up")
+    freeze: Literal["all"] | int | float | None = Field(
+        None, description="first stages of the encoder that do not learn: a number, a share below 1, or all"
+    )
+    layer_decay: float | None = Field(
+        None, gt=0, le=1, description="each stage of the encoder learns at this share of the rate of the next one"
+    )
+    average_with_start: float | None = Field(
+        None, ge=0, le=1, description="share of the pretrained start in the encoder's final weights"
+    )
     clip_norm: float | None = Field(None, gt=0, description="longest gradient that is not shortened")
     precision: Precision = Field("auto", description="auto: half precision on CUDA, float32 on the CPU")
     seed: int = Field(0, ge=0, description="of views, sampling and dropout")
@@ -43,6 +52,18 @@ class TrainingSettings(Settings):
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     histogram_every: int = Field(10, ge=1, description="lines of metrics.jsonl between histograms of the scores")
     tensorboard: bool = Field(False, description="also write TensorBoard files")
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _amount(cls, value: Any) -> Any:
+        if value == "none":
+            return None
+        if value is None or value == "all":
+            return value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or value < 0 or (isinstance(value, float) and value >= 1):
+            raise ValueError("a whole number of stages, a share of them below 1, all or none")
+        return value
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSettings:
@@ -58,9 +79,9 @@ class TrainingSettings(Settings):
         """The settings that decide the result: a run can be resumed only with the same ones.
 
         ``device`` and ``threads`` are left out, so that a run can move to another machine: the result is then the same
-        up to rounding instead of bit for bit.
+        up to rounding instead of bit for bit. ``average_with_start`` acts on the weights only when they are used.
         """
-        free = {"device", "threads", "checkpoint_every", "checkpoint_seconds"}
+        free = {"device", "threads", "checkpoint_every", "checkpoint_seconds", "average_with_start"}
         return self.model_dump(exclude=free | {"log_every", "histogram_every", "tensorboard"})
 
     def resolve_device(self) -> torch.device:
