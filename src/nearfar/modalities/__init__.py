@@ -6,6 +6,7 @@ Nothing else in the house asks what a modality is: it calls `find` or `recognise
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from ..data.source import Source
 from ..errors import ConfigError
 from ..settings import Settings
 
-NAMES = ("images",)
+NAMES = ("images", "tables")
 
 
 class Views(Protocol):
@@ -86,10 +87,15 @@ def find(name: str) -> Modality:
     return made
 
 
-def recognise(path: Path) -> Modality:
-    """The modality that some data look like; the first, whose reading then says what is wrong, when none is sure."""
-    for name in NAMES:
-        modality = find(name)
-        if modality.recognises(path):
-            return modality
-    return find(NAMES[0])
+def recognise(path: Path, settings: Collection[str] = ()) -> Modality:
+    """The modality that some data look like; the first, whose reading then says what is wrong, when none is sure.
+
+    Args:
+        path: the data.
+        settings: names of settings that were given; one that only some modalities know rules the others out.
+    """
+    candidates = [find(name) for name in NAMES]
+    for setting in settings:
+        knowing = [modality for modality in candidates if setting in modality.Options.model_fields]
+        candidates = knowing or candidates
+    return next((modality for modality in candidates if modality.recognises(path)), candidates[0])

@@ -13,11 +13,13 @@ from torch import nn
 from ...data.source import Source
 from ...errors import ConfigError
 from ...settings import Settings
+from ..peek import array_shapes, holds_file, is_number, table_head
+from .arrays import TEST_KEYS, TRAIN_KEYS
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
 from .reading import read, read_pair
 from .recipes import multi_crop, resolve
-from .tables import TABLE_EXTENSIONS
+from .tables import PATH_COLUMNS, TABLE_EXTENSIONS
 from .views import ImageViews, ViewRecipe
 
 
@@ -60,8 +62,23 @@ class Images:
     baseline = "raw pixels"
 
     def recognises(self, path: Path) -> bool:
-        """Folders, tables, .npz archives and image files."""
-        return path.is_dir() or path.suffix.lower() in {*TABLE_EXTENSIONS, *EXTENSIONS, ".npz"}
+        """Image files, folders with one in them, tables with a column of their names, and .npz archives of images."""
+        suffix = path.suffix.lower()
+        if path.is_dir():
+            return holds_file(path, EXTENSIONS)
+        if suffix in TABLE_EXTENSIONS:
+            return any(
+                cell.lower().endswith(EXTENSIONS)
+                or (column.strip().lower() in PATH_COLUMNS and not Path(cell).suffix and not is_number(cell))
+                for column, cells in table_head(path).items()
+                for cell in map(str.strip, cells)
+                if cell
+            )
+        if suffix == ".npz":
+            shapes = array_shapes(path)
+            known = {key for key, _ in (*TRAIN_KEYS, *TEST_KEYS)} & shapes.keys()
+            return any("image" in key or len(shapes[key]) in (3, 4) for key in known)
+        return suffix in EXTENSIONS
 
     def read(
         self, path: Path, options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
