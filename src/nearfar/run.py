@@ -18,14 +18,13 @@ import yaml
 from torch import nn
 from tqdm.auto import tqdm
 
-from . import methods, modalities, starting
+from . import methods, modalities
 from .data.sampling import EpochSampler
 from .data.source import Source, require
 from .errors import ConfigError, DataError, NearfarError
-from .methods.method import Method, MethodOptions
+from .methods.method import Method
 from .modalities import Modality
 from .settings import Settings
-from .starting import CONFIG
 from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
@@ -33,6 +32,7 @@ from .training.protocols import Watch
 from .training.rng import preserved, seed_all
 from .version import VERSION
 
+CONFIG = "config.yaml"
 WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html")
 FORMAT = 1
 IN_MEMORY = "a Source in memory"  # stands for the path of data that were given as an object
@@ -130,38 +130,22 @@ class Run:
         except ValueError as error:
             raise DataError(f"{file} is damaged: {error}; remove the lines that are not JSON") from None
 
-    @property
-    def start(self) -> dict[str, Any] | None:
-        """Which given weights the encoder started from (see `nearfar.starting.build`); None for random ones."""
-        return self.config.get("start")
-
     def fresh_method(self) -> Method:
-        """The method as it was before the first step; same seed and same start, same weights.
-
-        Raises:
-            ConfigError: the weights that it started from are gone, or are others now.
-        """
-        return self._made(with_start=True)
-
-    def _made(self, with_start: bool) -> Method:
-        kind, name, facts = methods.find(self.config["method"]), self.config["encoder"], self.config["source"]
+        """The method as it was before the first step; same seed, same weights."""
+        kind = methods.find(self.config["method"])
         with preserved():
             seed_all(self.config["training"]["seed"])
-            if with_start:
-                _, encoder, now = starting.build(self.modality, name, facts)
-                starting.check_same(name, self.start, now)
-            else:
-                encoder = starting.blank(self.modality, name, self.start, facts)
+            _, encoder = self.modality.encoder(self.config["encoder"], self.config["source"])
             return kind(encoder, kind.Options(**self.config["method_options"]))
 
     @cached_property
     def method(self) -> Method:
-        """The method with the weights of the newest checkpoint, the encoder's averaged with its start if that is set.
+        """The method with the weights of the newest checkpoint.
 
         Raises:
             ConfigError: there is none, or it is of another model. CheckpointError: there is none that can be read.
         """
-        made = self._made(with_start=False)
+        made = self.fresh_method()
         checkpoint = load_checkpoint(self.path / "checkpoints")
         if checkpoint is None:
             raise ConfigError(f"{self.path} has no checkpoint yet; continue it with: nearfar fit --resume {self.path}")
@@ -172,20 +156,7 @@ class Run:
                 f"{checkpoint.path} holds the weights of another model than {self.path / CONFIG} describes (method "
                 f"{self.config['method']!r}, encoder {self.config['encoder']!r}); restore that file"
             ) from None
-        share = self.config["training"].get("average_with_start")
-        if share:
-            starting.average(made.encoder, self.fresh_method().encoder, share)
         return made
-
-    def averaged(self, share: float | None) -> Run:
-        """The same run whose encoder is (1 - share) trained + share start (see `nearfar.starting.average`).
-
-        Raises:
-            ConfigError: its encoder did not start from given weights.
-        """
-        _check_start(share, self.start)
-        training = TrainingSettings(**{**self.config["training"], "average_with_start": share})
-        return Run(self.path, {**self.config, "training": training.model_dump()})
 
     def reading(self, **options: Any) -> Run:
         """The same run that reads data by other settings, such as `label_column="kind"` of another table."""
@@ -261,9 +232,7 @@ def fit(
         data: a path (see `nearfar.modalities.images.reading.read`), or a `Source`.
         out: the run folder; `runs/<date>-<method>` when None. It must not hold a run already.
         method: a name from `nearfar.methods.catalogue()`.
-        encoder: a name such as "small", "torchvision/resnet18", "timm/resnet18:pretrained" or
-            "timm/resnet18@FILE.safetensors" (see docs/pretrained.md), or the folder of an earlier run; chosen by size
-            when None. With given weights, settings that are not given are those of `nearfar.starting.FINE_TUNING`.
+        encoder: a name such as "small", "torchvision/resnet18" or "timm/..."; chosen by size when None.
         modality: a name from `nearfar.modalities.NAMES`; recognised from the data when None.
         progress: show bars; on a terminal only when None.
         cache: folder for decoded data, shared by several runs on the same data; one in the run folder when None.
@@ -287,11 +256,8 @@ def fit(
     facts = source.describe()
     with preserved():
         seed_all(training.seed)
-        encoder_name, _, start = starting.build(made, encoder, facts)
-    if start is not None:
-        training = TrainingSettings(**{**starting.FINE_TUNING, **_of(TrainingSettings, settings)})
-    _check_start(training.average_with_start, start)
-    config: dict[str, Any] = {
+        encoder_name, _ = made.encoder(encoder, facts)
+    config = {
         "format": FORMAT,
         "nearfar": VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -300,7 +266,6 @@ def fit(
         "modality": made.name,
         "method": method,
         "encoder": encoder_name,
-        **({"start": start} if start is not None else {}),
         "shape": facts["shape"],
         "training": training.model_dump(),
         "method_options": method_options.model_dump(),
@@ -346,12 +311,7 @@ def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
             raise ConfigError(f"unknown setting {name!r}; {hint}")
-    return [kind(**_of(kind, settings)) for kind in kinds]
-
-
-def _of(kind: type[Settings], settings: dict[str, Any]) -> dict[str, Any]:
-    """Those settings that a group knows."""
-    return {key: value for key, value in settings.items() if key in kind.model_fields}
+    return [kind(**{k: v for k, v in settings.items() if k in kind.model_fields}) for kind in kinds]
 
 
 def save(path: Path, content: bytes) -> Path:
@@ -381,8 +341,6 @@ def _trainer(
     sampler = EpochSampler(len(rows), training.batch_size, training.seed)
     views = run.modality.views(run.config["source"], method.options.views, run.options)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    if run.start is not None:
-        identity["start"] = run.start
     looking = watch(run, method) if watch is not None else None
     return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking)
 
@@ -420,14 +378,6 @@ def _check_free(out: Path) -> None:
         )
     if there:
         raise ConfigError(f"{out} already holds {', '.join(there)}, which a run would overwrite; choose another folder")
-
-
-def _check_start(share: float | None, start: dict[str, Any] | None) -> None:
-    if share and start is None:
-        raise ConfigError(
-            "average_with_start is set, but the encoder starts from random weights; start from NAME:pretrained, "
-            "NAME@FILE.safetensors or a run"
-        )
 
 
 def _check_labels(kind: type[Method], source: Source) -> None:
