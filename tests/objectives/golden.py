@@ -2,7 +2,8 @@
 
 `GOLDEN[variant]` lists (call, loss, |d loss / d A|, |d loss / d B|); None where the fixture has ties and only the loss
 is sure. The call is "views" (two views, no labels), "labels" (two views with labels Y), "one way" (A against A and B,
-self ignored) or "prototypes" (the cosines of both views with the prototypes P).
+self ignored), "three views" (A, B and C), "prototypes" (the cosines of both views with the prototypes P), or "items and
+proxies" and "proxies and items" (the rows of both views with labels Y, and P as one proxy per class).
 
 `CHANCE` and `COLLAPSED` are functions of (N, D) for two views; None: the value is not defined and `inspect` says so.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 
 A = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], dtype=torch.float64)
 B = torch.tensor([[2, 1, 0], [0, 1, 1], [1, 0, 2], [1, 2, 1]], dtype=torch.float64)
+C = torch.tensor([[1, 0, 1], [1, 2, 0], [0, 1, 1], [2, 1, 1]], dtype=torch.float64)
 Y = torch.tensor([0, 0, 1, 1])
 P = torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.float64)
 
@@ -43,6 +45,10 @@ GOLDEN: dict[str, list[tuple[str, float, float | None, float | None]]] = {
     "SupCon": [("labels", 2.168799, 0.279090, 0.173761), ("views", 1.387411, 0.372360, 0.355833)],
     "SupCon inside": [("labels", 1.976942, 0.150775, 0.169360)],
     "SupCon exclusive": [("labels", 1.824970, 0.313843, 0.224399)],
+    "PolyView": [("three views", 1.969236, 0.104143, 0.222829), ("views", 1.387411, 0.372360, 0.355833)],
+    "PolyView arithmetic": [("three views", 1.959436, 0.084959, 0.216198), ("views", 1.387411, 0.372360, 0.355833)],
+    # By hand, the mean of the other two unit rows for the near one.
+    "PolyView sufficient": [("three views", 1.967470, None, None), ("views", 1.387411, 0.372360, 0.355833)],
     "DCL": [("one way", 0.948004, 0.671598, 0.413425), ("views", 1.086262, None, None)],
     "DCLW": [("one way", 0.970177, 0.740550, None)],
     "DCLW detached": [("one way", 0.970177, 0.703110, None)],
@@ -50,6 +56,9 @@ GOLDEN: dict[str, list[tuple[str, float, float | None, float | None]]] = {
     "Debiased tau 0": [("views", 1.387411, 0.372360, 0.355833)],
     "HardNegative": [("views", 1.525526, 0.499092, 0.463860)],
     "HardNegative tau 0": [("views", 1.581701, 0.426414, 0.396512)],
+    "ProxyNCA": [("items and proxies", 1.518708, 1.073157, 0.542401)],
+    "ProxyNCA original": [("items and proxies", -0.760584, 1.673450, 0.926085)],
+    "ProxyAnchor": [("proxies and items", 32.470571, 11.199502, 5.543864)],
     "AlignUniform": [("views", -1.461964, 0.907522, 0.606321)],
     # uniformity -1.461964 - .319007 of the card, and mean distance (.459506 + .765367 + .459506 + .517638) / 4 by hand
     "AlignUniform alpha 1": [("views", -1.230467, None, None)],
@@ -116,6 +125,9 @@ CHANCE: dict[str, Closed] = {
     "SupCon": others,
     "SupCon inside": others,
     "SupCon exclusive": others,
+    "PolyView": others,
+    "PolyView arithmetic": others,
+    "PolyView sufficient": others,
     "DCL": far_ones,
     "DCLW": far_ones,
     "DCLW detached": far_ones,
@@ -123,6 +135,9 @@ CHANCE: dict[str, Closed] = {
     "Debiased tau 0": others,
     "HardNegative": others,
     "HardNegative tau 0": others,
+    "ProxyNCA": items,
+    "ProxyNCA original": lambda n, d: math.log(n - 1),
+    "ProxyAnchor": lambda n, d: softplus(3.2) + math.log(1 + (n - 1) * math.exp(3.2)),
     "AlignUniform": None,
     "AlignUniform alpha 1": None,
     "Spectral": constant(0.0),
@@ -150,6 +165,7 @@ COLLAPSED: dict[str, Closed] = {
     "Logistic": lambda n, d: softplus(-1) + (n - 1) * softplus(1),
     "SigLIP": lambda n, d: n * math.log(2),
     "SigLIP fixed": lambda n, d: n * math.log(2),
+    "ProxyAnchor": lambda n, d: softplus(-28.8) + math.log(1 + (n - 1) * math.exp(35.2)),
     "AlignUniform": constant(0.0),
     "AlignUniform alpha 1": constant(0.0),
     "Spectral": None,

@@ -10,11 +10,11 @@ import math
 import pytest
 import torch
 from cases import BY_NAME, CASES, DENSE, EVERY, KEPT, TILED, Case, rows, strategies, tiled
-from golden import CHANCE, COLLAPSED, GOLDEN, A, B, P, Y, orthonormal, simplex
+from golden import CHANCE, COLLAPSED, GOLDEN, A, B, C, P, Y, orthonormal, simplex
 from scenes import SCENE, SCENES, Scene
 
 from nearfar.contrast import same_key
-from nearfar.objectives import SigLIP, catalogue
+from nearfar.objectives import SigLIP, catalogue, to_proxies
 
 every = pytest.mark.parametrize("case", EVERY, ids=lambda c: c.name)
 COMPARING = [c for c in CASES if c.compares]
@@ -73,6 +73,12 @@ def golden_call(case: Case, call: str, a: torch.Tensor, b: torch.Tensor, how: di
     if call == "prototypes":
         unit = torch.nn.functional.normalize
         return objective(unit(a) @ unit(P).T, unit(b) @ unit(P).T, **how)
+    if call == "three views":
+        return objective(a, b, C, **how)
+    if call == "items and proxies":
+        return objective(torch.cat([a, b]), P, relation=to_proxies(Y.repeat(2), len(P)), **how)
+    if call == "proxies and items":
+        return objective(P, torch.cat([a, b]), relation=to_proxies(Y.repeat(2), len(P)).t, **how)
     return objective(a, b, **({"labels": Y} if call == "labels" else {}), **how)
 
 

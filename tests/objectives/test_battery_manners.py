@@ -160,6 +160,7 @@ def test_impossible_arguments_are_refused(case: Case):
         ("TripletAll", {"average": "all"}, "'violations' or 'triplets'"),
         ("ContrastiveMargin", {"average": "all"}, "'violations' or 'pairs'"),
         ("VICReg", {"form": "book"}, "'official' or 'paper'"),
+        ("PolyView", {"average": "harmonic"}, "'geometric', 'arithmetic' or 'sufficient'"),
         ("Debiased", {"tau": 1.0}, r"tau is a probability in \[0, 1\)"),
         ("HardNegative", {"tau": -0.1}, r"tau is a probability in \[0, 1\)"),
     ],

@@ -11,7 +11,9 @@ from ..errors import ConfigError
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .moments import BarlowTwins, VICReg
 from .pairs import ContrastiveMargin, Logistic, SigLIP
+from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
+from .proxies import ProxyAnchor, ProxyNCA, to_proxies
 from .regression import CosineRegression
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
@@ -29,11 +31,14 @@ _ENTRIES: tuple[type[Objective], ...] = (
     SymmetricInfoNCE,
     NTXent,
     SupCon,
+    PolyView,
     DCL,
     DCLW,
     Debiased,
     HardNegative,
     SigLIP,
+    ProxyNCA,
+    ProxyAnchor,
     AlignUniform,
     Spectral,
     BarlowTwins,
@@ -86,4 +91,4 @@ def _value(plain: Any) -> Any:
     return kind(**{k: v for k, v in plain.items() if k != "kind"})
 
 
-__all__ = ["LearnedBias", "LearnedTemperature", "build", "catalogue", *catalogue()]
+__all__ = ["LearnedBias", "LearnedTemperature", "build", "catalogue", "to_proxies", *catalogue()]
