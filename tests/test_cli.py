@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from nearfar import methods, objectives
+from nearfar import methods, modalities, objectives
 from nearfar.errors import NearfarError
 from nearfar.version import VERSION
 from saying import Command
@@ -317,3 +317,16 @@ def test_every_kind_of_failure_is_one_line_and_a_code(
     monkeypatch.setattr("nearfar.run.fit", fails)
     said = command("fit", small)
     assert said.code == code and said.err.startswith(message) and len(said.err.splitlines()) == 1
+
+
+def test_the_grid_says_which_method_runs_on_which_modality(command: Command, monkeypatch: pytest.MonkeyPatch):
+    head, *lines = command("methods", "--grid").out.splitlines()
+    assert head.split() == list(modalities.NAMES)
+    assert [line.split()[0] for line in lines] == list(methods.catalogue())
+    for line, kind in zip(lines, methods.catalogue().values(), strict=True):
+        cell = "with labels" if kind.supervised else "yes"
+        assert getattr(kind, "asks", ()) or line.split(maxsplit=1)[1].count(cell) == len(modalities.NAMES)
+    # Images can say what they drew for a view, tables cannot.
+    monkeypatch.setattr(methods.BYOL, "asks", ("with_draws",), raising=False)
+    (line,) = command("methods", "byol", "--grid").out.splitlines()[1:]
+    assert line.split(maxsplit=2) == ["byol", "yes", "no with_draws"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -15,11 +15,16 @@ from .app import Text, app
 def methods(
     name: Annotated[Text, typer.Argument(help="Show the whole recipe of one method.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print methods and objectives as JSON.")] = False,
+    grid: Annotated[bool, typer.Option("--grid", help="Show which method runs on which kind of data.")] = False,
 ) -> None:
     """List the methods, or show one of them: near from, far from, objective, source."""
     from .. import methods as room
     from .. import objectives
 
+    if grid:
+        kinds = room.catalogue() if name is None else {name: room.find(name)}
+        typer.echo("\n".join(_grid(kinds)))
+        return
     if as_json:
         entries = {
             "methods": {
@@ -56,6 +61,26 @@ def objectives(
     if name not in entries:
         raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
     typer.echo(repr(entries[name]()))
+
+
+def _grid(kinds: dict[str, Any]) -> list[str]:
+    """A line for each method, a column for each modality.
+
+    A method knows no modality: it takes views, and says in `asks` what else they must offer, by the name of the
+    attribute. So it runs wherever the views have that.
+    """
+    from .. import modalities
+
+    columns = {name: get_type_hints(modalities.find(name).views)["return"] for name in modalities.NAMES}
+    width = max(map(len, kinds)) + 2
+    lines = ["".ljust(width) + "".join(name.ljust(14) for name in columns)]
+    for name, kind in kinds.items():
+        cells = []
+        for views in columns.values():
+            lacking = [asked for asked in getattr(kind, "asks", ()) if not hasattr(views, asked)]
+            cells.append(f"no {', '.join(lacking)}" if lacking else "with labels" if kind.supervised else "yes")
+        lines.append(name.ljust(width) + "".join(cell.ljust(14) for cell in cells))
+    return [line.rstrip() for line in lines]
 
 
 def _options(method: Any) -> dict[str, Any]:
