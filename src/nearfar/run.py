@@ -18,13 +18,13 @@ import yaml
 from torch import nn
 from tqdm.auto import tqdm
 
-from . import methods, modalities
-from .data.sampling import EpochSampler
+from . import methods, modalities, starting
 from .data.source import Source, require
 from .errors import ConfigError, DataError, NearfarError
 from .methods.method import Method
 from .modalities import Modality
 from .settings import Settings
+from .starting import CONFIG
 from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
@@ -32,7 +32,6 @@ from .training.protocols import Watch
 from .training.rng import preserved, seed_all
 from .version import VERSION
 
-CONFIG = "config.yaml"
 WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html")
 FORMAT = 1
 IN_MEMORY = "a Source in memory"  # stands for the path of data that were given as an object
@@ -130,22 +129,38 @@ class Run:
         except ValueError as error:
             raise DataError(f"{file} is damaged: {error}; remove the lines that are not JSON") from None
 
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """Which given weights the encoder started from (see `nearfar.starting.build`); None for random ones."""
+        return self.config.get("start")
+
     def fresh_method(self) -> Method:
-        """The method as it was before the first step; same seed, same weights."""
-        kind = methods.find(self.config["method"])
+        """The method as it was before the first step; same seed and same start, same weights.
+
+        Raises:
+            ConfigError: the weights that it started from are gone, or are others now.
+        """
+        return self._made(with_start=True)
+
+    def _made(self, with_start: bool) -> Method:
+        kind, name, facts = methods.find(self.config["method"]), self.config["encoder"], self.config["source"]
         with preserved():
             seed_all(self.config["training"]["seed"])
-            _, encoder = self.modality.encoder(self.config["encoder"], self.config["source"])
+            if with_start:
+                _, encoder, now = starting.build(self.modality, name, facts)
+                starting.check_same(name, self.start, now)
+            else:
+                encoder = starting.blank(self.modality, name, self.start, facts)
             return kind(encoder, kind.Options(**self.config["method_options"]))
 
     @cached_property
     def method(self) -> Method:
-        """The method with the weights of the newest checkpoint.
+        """The method with the weights of the newest checkpoint, the encoder's averaged with its start if that is set.
 
         Raises:
             ConfigError: there is none, or it is of another model. CheckpointError: there is none that can be read.
         """
-        made = self.fresh_method()
+        made = self._made(with_start=False)
         checkpoint = load_checkpoint(self.path / "checkpoints")
         if checkpoint is None:
             raise ConfigError(f"{self.path} has no checkpoint yet; continue it with: nearfar fit --resume {self.path}")
@@ -156,7 +171,20 @@ class Run:
                 f"{checkpoint.path} holds the weights of another model than {self.path / CONFIG} describes (method "
                 f"{self.config['method']!r}, encoder {self.config['encoder']!r}); restore that file"
             ) from None
+        share = self.config["training"].get("average_with_start")
+        if share:
+            starting.average(made.encoder, self.fresh_method().encoder, share)
         return made
+
+    def averaged(self, share: float | None) -> Run:
+        """The same run whose encoder is (1 - share) trained + share start (see `nearfar.starting.average`).
+
+        Raises:
+            ConfigError: its encoder did not start from given weights.
+        """
+        _check_start(share, self.start)
+        training = TrainingSettings(**{**self.config["training"], "average_with_start": share})
+        return Run(self.path, {**self.config, "training": training.model_dump()})
 
     def reading(self, **options: Any) -> Run:
         """The same run that reads data by other settings, such as `label_column="kind"` of another table."""
@@ -168,10 +196,10 @@ class Run:
             return data, None
         cache = self.path / "cache"
         if str(Path(data).expanduser().resolve()) == self.config["data"] and cache.is_dir():
-            pair = self.modality.read_pair(Path(data), self.options, None, cache, _shown(progress))
+            pair = self.modality.read_pair(Path(data), self.options, None, cache, shown(progress))
             if tuple(pair[0].describe()["shape"]) == self.shape:
                 return pair
-        return self.modality.read_pair(Path(data), self.options, self.config["source"], None, _shown(progress))
+        return self.modality.read_pair(Path(data), self.options, self.config["source"], None, shown(progress))
 
     def embed(self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512) -> Vectors:
         """Embeddings of all rows of some data (of the training part where they come in parts), in order.
@@ -189,7 +217,7 @@ class Run:
         """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
         views = self.modality.views(self.config["source"], 2, self.options)
         device = TrainingSettings(**self.config["training"]).resolve_device()
-        return embed_rows(method.encoder.to(device), views, source, device, _shown(progress), batch_size)
+        return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size)
 
 
 def embed_rows(
@@ -232,7 +260,9 @@ def fit(
         data: a path (see `nearfar.modalities.images.reading.read`), or a `Source`.
         out: the run folder; `runs/<date>-<method>` when None. It must not hold a run already.
         method: a name from `nearfar.methods.catalogue()`.
-        encoder: a name such as "small", "torchvision/resnet18" or "timm/..."; chosen by size when None.
+        encoder: a name such as "small", "torchvision/resnet18", "timm/resnet18:pretrained" or
+            "timm/resnet18@FILE.safetensors" (see docs/pretrained.md), or the folder of an earlier run; chosen by size
+            when None. With given weights, settings that are not given are those of `nearfar.starting.FINE_TUNING`.
         modality: a name from `nearfar.modalities.NAMES`; recognised from the data when None.
         progress: show bars; on a terminal only when None.
         cache: folder for decoded data, shared by several runs on the same data; one in the run folder when None.
@@ -247,17 +277,21 @@ def fit(
     >>> run = fit("photos/", epochs=20)                                     # doctest: +SKIP
     """
     kind = methods.find(method)
-    made = modalities.find(modality) if modality else _recognised(data, settings)
+    made = modalities.find(modality) if modality else recognised(data, settings)
     training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
     _check_labels(kind, source)
     facts = source.describe()
+    method_options = method_options.settled(facts, getattr(options, "count", None))
     with preserved():
         seed_all(training.seed)
-        encoder_name, _ = made.encoder(encoder, facts)
-    config = {
+        encoder_name, _, start = starting.build(made, encoder and starting.full_name(encoder), facts)
+    if start is not None:
+        training = TrainingSettings(**{**starting.FINE_TUNING, **_of(TrainingSettings, settings)})
+    _check_start(training.average_with_start, start)
+    config: dict[str, Any] = {
         "format": FORMAT,
         "nearfar": VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -266,6 +300,7 @@ def fit(
         "modality": made.name,
         "method": method,
         "encoder": encoder_name,
+        **({"start": start} if start is not None else {}),
         "shape": facts["shape"],
         "training": training.model_dump(),
         "method_options": method_options.model_dump(),
@@ -311,7 +346,12 @@ def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
             raise ConfigError(f"unknown setting {name!r}; {hint}")
-    return [kind(**{k: v for k, v in settings.items() if k in kind.model_fields}) for kind in kinds]
+    return [kind(**_of(kind, settings)) for kind in kinds]
+
+
+def _of(kind: type[Settings], settings: dict[str, Any]) -> dict[str, Any]:
+    """Those settings that a group knows."""
+    return {key: value for key, value in settings.items() if key in kind.model_fields}
 
 
 def save(path: Path, content: bytes) -> Path:
@@ -338,9 +378,11 @@ def _trainer(
     if method.supervised:
         assert source.labels is not None
         rows = source.select(np.flatnonzero(source.labels >= 0))
-    sampler = EpochSampler(len(rows), training.batch_size, training.seed)
+    sampler = method.sampler(rows, training.batch_size, training.seed)
     views = run.modality.views(run.config["source"], method.options.views, run.options)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
+    if run.start is not None:
+        identity["start"] = run.start
     looking = watch(run, method) if watch is not None else None
     return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking)
 
@@ -358,12 +400,13 @@ def _training_source(data: Any, modality: Modality, options: Any, cache: Path, p
     if isinstance(data, Source):
         source = data
     else:
-        source, _ = modality.read_pair(Path(data), options, None, cache, _shown(progress))
+        source, _ = modality.read_pair(Path(data), options, None, cache, shown(progress))
     require(source, 2)
     return source
 
 
-def _recognised(data: Any, settings: dict[str, Any]) -> Modality:
+def recognised(data: Any, settings: dict[str, Any]) -> Modality:
+    """The modality of some data, where nobody said it."""
     if isinstance(data, Source):
         return modalities.find(data.kind)
     return modalities.recognise(Path(data).expanduser(), settings)
@@ -380,6 +423,14 @@ def _check_free(out: Path) -> None:
         raise ConfigError(f"{out} already holds {', '.join(there)}, which a run would overwrite; choose another folder")
 
 
+def _check_start(share: float | None, start: dict[str, Any] | None) -> None:
+    if share and start is None:
+        raise ConfigError(
+            "average_with_start is set, but the encoder starts from random weights; start from NAME:pretrained, "
+            "NAME@FILE.safetensors or a run"
+        )
+
+
 def _check_labels(kind: type[Method], source: Source) -> None:
     if kind.supervised and (source.labels is None or len(np.unique(source.labels[source.labels >= 0])) < 2):
         raise DataError(
@@ -388,5 +439,6 @@ def _check_labels(kind: type[Method], source: Source) -> None:
         )
 
 
-def _shown(progress: bool | None) -> bool:
+def shown(progress: bool | None) -> bool:
+    """Whether to show progress: as asked, on a terminal when nobody asked."""
     return sys.stderr.isatty() if progress is None else progress

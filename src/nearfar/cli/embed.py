@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import ConfigError
-from .app import LABELS, PATHS, app, columns
+from .app import LABELS, PATHS, Whole, app, columns
 
 
 @app.command()
 def embed(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[
+        str, typer.Argument(help="A run folder, or an encoder by name: NAME:pretrained, NAME@FILE.safetensors, NAME.")
+    ],
     data: Annotated[Path, typer.Argument(help="What to embed.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")] = Path("vectors.npz"),
     batch_size: Annotated[int, typer.Option(help="Rows at a time.", min=1)] = 512,
     test: Annotated[bool, typer.Option("--test", help="The test part of data that come in two parts.")] = False,
+    size: Annotated[Whole, typer.Option(help="Side of the images in pixels, for an encoder by name.")] = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
 ) -> None:
-    """Turn DATA into vectors with a trained run: an .npz of vectors, names, and labels where there are labels."""
-    from ..run import Run
+    """Turn DATA into vectors by a run, or by any encoder: an .npz of vectors, names, and labels where there are any."""
+    from ..opening import open_run
 
     if out.exists() and data.exists() and out.samefile(data):
         raise ConfigError(f"{out} is the data themselves; write the vectors to another file with --out")
-    made = Run.load(run).reading(**columns(path_column, label_column))
+    options: dict[str, Any] = {**columns(path_column, label_column), **({} if size is None else {"size": size})}
+    made = open_run(run, data, **options)
     train, held = made.read(data)
     if test and held is None:
         raise ConfigError(f"{data} has no test part; leave out --test")

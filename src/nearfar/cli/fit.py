@@ -18,7 +18,10 @@ def fit(
     ] = None,
     method: Annotated[Text, typer.Option(help="simclr, or supcon where there are labels. See: nearfar methods")] = None,
     encoder: Annotated[
-        Text, typer.Option(help="small, torchvision/NAME or timm/NAME; chosen by size when left out.")
+        Text,
+        typer.Option(
+            help="small, torchvision/NAME, timm/NAME (random), NAME:pretrained, NAME@FILE.safetensors, or a run folder."
+        ),
     ] = None,
     epochs: Annotated[Number, typer.Option(help="Passes over the data (10 when steps is not given).")] = None,
     steps: Annotated[Whole, typer.Option(help="Updates, in place of epochs.")] = None,
@@ -28,6 +31,9 @@ def fit(
     lr: Annotated[Number, typer.Option(help="Highest learning rate.")] = None,
     optimiser: Annotated[Text, typer.Option(help="adamw, sgd or lars.")] = None,
     seed: Annotated[Whole, typer.Option(help="Of weights, views and order.")] = None,
+    freeze: Annotated[
+        Text, typer.Option(help="First stages of the encoder that do not learn: a number, a share below 1, all, none.")
+    ] = None,
     size: Annotated[Whole, typer.Option(help="Side of the images in pixels.")] = None,
     label_column: Annotated[Text, typer.Option(help="Column of labels in a table.")] = None,
     path_column: Annotated[Text, typer.Option(help="Column of file names in a table.")] = None,
@@ -54,6 +60,7 @@ def fit(
 
     options = locals()
     given = {k: v for k, v in options.items() if k in (*_FIT_SETTINGS, "data", "out") and v is not None}
+    given |= from_pairs([f"freeze={freeze}"] if freeze is not None else [])
     if resume is not None:
         extra = [*given, *(["config"] if config else []), *set_]
         if extra:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import ConfigError
+from nearfar.models.digest import digest
 
 from . import weights
 from .hub import hub_net
@@ -69,7 +70,7 @@ def encoder(name: str, channels: int, size: int) -> nn.Module:
     if named.file is not None:
         start = weights.load(made.net, named.file, name, borrowed.classifier)
     elif named.pretrained:
-        start = {"sha256": weights.digest(made.net.state_dict())}
+        start = {"sha256": digest(made.net.state_dict())}
     made.width = _width(made, name, channels, size)
     made.start = start and {**start, "architecture": named.blank}
     return made

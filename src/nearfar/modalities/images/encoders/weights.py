@@ -123,16 +123,6 @@ def convert(file: Path, out: Path) -> tuple[list[str], list[str]]:
     return list(tensors), left
 
 
-def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of tensors, for weights that have no file of their own."""
-    whole = hashlib.sha256()
-    for key, value in state.items():
-        value = value.detach().cpu().contiguous()
-        whole.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        whole.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return whole.hexdigest()
-
-
 def _without_prefix(tensors: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by the net's own names, where all of them stand behind one word more."""
     first = {key.partition(".")[0] for key in tensors}
