@@ -6,6 +6,7 @@
     run = nf.fit("photos/", method="simclr", epochs=20)   # or the whole job
     vectors = run.embed("photos/")
     nf.evaluate(run, "photos/")
+    nf.compare("photos/", ["simclr", "moco", "swav"], budget="5m")
 
 Everything is imported when it is first used.
 """
@@ -18,16 +19,30 @@ from typing import TYPE_CHECKING, Any
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import contrast, data, evaluation, methods, modalities, models, objectives, report, training
+    from . import comparing, contrast, data, evaluation, methods, modalities, models, objectives, report, training
     from .assess import evaluate
+    from .comparing import compare
     from .run import Run, fit, resume
 
-_ROOMS = ("contrast", "data", "evaluation", "methods", "modalities", "models", "objectives", "report", "training")
-_NAMES = {"fit": "run", "resume": "run", "Run": "run", "evaluate": "assess"}
+_ROOMS = (
+    "comparing",
+    "contrast",
+    "data",
+    "evaluation",
+    "methods",
+    "modalities",
+    "models",
+    "objectives",
+    "report",
+    "training",
+)
+_NAMES = {"compare": "comparing", "fit": "run", "resume": "run", "Run": "run", "evaluate": "assess"}
 
 __all__ = [
     "Run",
     "__version__",
+    "compare",
+    "comparing",
     "contrast",
     "data",
     "evaluate",

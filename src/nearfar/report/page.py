@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nearfar.report.curves import curves, scores
@@ -55,30 +56,40 @@ def render(data: ReportData) -> str:
     ]
     opening = summary(data, {anchor: name for (anchor, name), part in zip(_NAMES.items(), body, strict=True) if part})
     names = {"summary": "Summary", **_NAMES}
-    present = [(anchor, part) for anchor, part in zip(names, [opening, *body], strict=True) if part]
-    links = "".join(f'<a href="#{anchor}">{names[anchor]}</a>' for anchor, _ in present)
-    meta = " · ".join(esc(part) for part in (f"nearfar {data.version}".strip(), data.created) if part)
+    present = {anchor: (names[anchor], part) for anchor, part in zip(names, [opening, *body], strict=True) if part}
+    return document(data.title, (f"nearfar {data.version}".strip(), data.created), present)
+
+
+def document(
+    title: str, meta: Sequence[str], sections: Mapping[str, tuple[str, str]], style: str = STYLE, script: str = SCRIPT
+) -> str:
+    """A whole page: a heading, navigation, and the sections (anchor -> short name and HTML) in order."""
+    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, (name, _) in sections.items())
+    facts = " · ".join(esc(part) for part in meta if part)
     # The policy lets the page run its own script and nothing else, and lets it load nothing at all.
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{esc(data.title)} · nearfar</title><style>{STYLE}</style></head><body>"
-        f'<header><p class="brand">{_LOGO}<span>{meta}</span></p><h1>{esc(data.title)}</h1></header>'
-        f'<nav aria-label="Sections">{links}</nav><main>{"".join(part for _, part in present)}</main>'
-        f"<script>{SCRIPT}</script></body></html>\n"
+        f"<title>{esc(title)} · nearfar</title><style>{style}</style></head><body>"
+        f'<header><p class="brand">{_LOGO}<span>{facts}</span></p><h1>{esc(title)}</h1></header>'
+        f'<nav aria-label="Sections">{links}</nav><main>{"".join(part for _, part in sections.values())}</main>'
+        f"<script>{script}</script></body></html>\n"
     )
 
 
 def write_report(path: Path, data: ReportData) -> Path:
     """Write the page to `path` (folders are made) and return it; a page already there is replaced as a whole."""
-    path = Path(path)
-    text = render(data)
+    return put(Path(path), render(data))
+
+
+def put(path: Path, page: str) -> Path:
+    """Write a page as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(page, encoding="utf-8")
     os.replace(draft, path)
     return path
