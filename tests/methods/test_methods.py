@@ -166,6 +166,19 @@ def test_options_are_checked():
         SupConOptions(temprature=0.1)
     with pytest.raises(ConfigError, match="average"):
         SupConOptions(average="middle")
+    with pytest.raises(ConfigError, match="NTXent averages in one way only; leave out average = 'arithmetic'"):
+        SimCLROptions(average="arithmetic")
+    with pytest.raises(ConfigError, match="'geometric', 'arithmetic' or 'sufficient', got 'middle'"):
+        SimCLROptions(objective="PolyView", average="middle")
+
+
+@pytest.mark.parametrize("average", [None, "geometric", "arithmetic", "sufficient"])
+def test_simclr_over_many_views_that_do_not_compete(average: str | None):
+    data = batch(4)
+    contrast, projections = contrasted(made(SimCLR, objective="PolyView", average=average, views=4), data)
+    want = objectives.PolyView(temperature=0.2, average=average or "geometric")(*projections)
+    assert contrast.loss.item() == pytest.approx(want.item(), rel=1e-6)
+    assert contrast.chance == pytest.approx(math.log(1 + 4 * (ROWS - 1)))
 
 
 @pytest.mark.parametrize("name", methods.catalogue())

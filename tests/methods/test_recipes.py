@@ -341,7 +341,12 @@ def test_rounds_average_other_partitions():
 
 # All of them -------------------------------------------------------------------
 
-SMALL = {"wmse": {"projection": 3}, "swav": {"prototypes": 4, "queue": 20}, "dino": {"prototypes": 4}}
+SMALL = {
+    "wmse": {"projection": 3},
+    "swav": {"prototypes": 4, "queue": 20},
+    "dino": {"prototypes": 4},
+    "proxy": {"classes": 3},
+}
 
 
 @pytest.mark.parametrize("name", methods.catalogue())

@@ -1,7 +1,12 @@
-"""Every method of the catalogue trains for real, on real pictures, and gives the same bits when it is interrupted."""
+"""Every method of the catalogue trains for real, on real pictures, and gives the same bits when it is interrupted.
+
+Each does so with two plain views, with whole and small ones, and, where it learns from labels, with several items of a
+class in a batch.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from torch import Tensor
 from nearfar import methods
 from nearfar.data import bundled
 from nearfar.data.batch import Batch
+from nearfar.errors import ConfigError
 from nearfar.run import Run, fit, resume
 
 # A method that is not here is not covered, and fails. Queues wrap within six steps; prototypes thaw after two.
@@ -30,7 +36,10 @@ TINY: dict[str, dict[str, Any]] = {
     "swav": {"prototypes": 6, "hidden": 32, "queue": 40, "frozen_steps": 2},
     "dino": {"prototypes": 24, "hidden": 32, "frozen_steps": 2},
     "triplet": {},
+    "proxy": {},
 }
+MIXED = {"crops": "2x28+2x12@0.1-0.4"}
+SOME_CLASSES = {"rows_per_class": 8}
 STEPS, HALF, BATCH = 6, 3, 16
 
 
@@ -56,13 +65,30 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=sorted(methods.catalogue()))
+def ways() -> list[Any]:
+    """Every method of the catalogue in every way of making batches that it can be trained with."""
+    made = []
+    for name, kind in sorted(methods.catalogue().items()):
+        made += [pytest.param((name, {}), id=name), pytest.param((name, MIXED), id=f"{name}, crops")]
+        if "rows_per_class" in kind.Options.model_fields:
+            made.append(pytest.param((name, SOME_CLASSES), id=f"{name}, some classes"))
+    return made
+
+
+def test_every_method_is_trained_with_crops_and_every_labelled_one_with_some_classes():
+    names = [way.id for way in ways()]
+    assert {n.removesuffix(", crops") for n in names if n.endswith("crops")} == set(methods.catalogue())
+    labelled = {name for name, kind in methods.catalogue().items() if kind.supervised}
+    assert {n.removesuffix(", some classes") for n in names if n.endswith("some classes")} == labelled
+
+
+@pytest.fixture(scope="module", params=ways())
 def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of six steps of every method."""
-    name = request.param
+    name, way = request.param
     out = tmp_path_factory.mktemp("runs") / name
     settings = {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": HALF, "log_every": 1, "threads": 1}
-    fit(pictures, out, method=name, encoder="small", progress=False, **settings, **TINY[name])
+    fit(pictures, out, method=name, encoder="small", progress=False, **settings, **TINY[name], **way)
     return out
 
 
@@ -125,3 +151,30 @@ def test_memory_is_in_the_state_and_not_in_what_lies_about_between_steps(run: Ru
         results.append((loss.detach(), method.state_dict()))
     assert torch.equal(results[0][0], results[1][0])
     assert all(torch.equal(results[0][1][k], results[1][1][k]) for k in results[0][1])
+
+
+# What a run remembers of how its batches were made ------------------------------
+
+
+def test_the_views_and_the_sampler_stand_in_the_identity_of_a_run(run: Run):
+    newest = sorted((run.path / "checkpoints").glob("step-*.json"))[-1]
+    identity = json.loads(newest.read_text())["state"]["identity"]
+    mixed, classes = run.config["options"]["crops"] is not None, run.config["method_options"].get("rows_per_class")
+    seen = [(recipe["size"], recipe["role"]) for recipe in identity["views"]["recipe"]]
+    assert seen == ([(28, "whole")] * 2 + [(12, "small")] * 2 if mixed else [(None, "whole")] * 2)
+    assert run.config["method_options"]["views"] == len(seen)
+    assert identity["sampler"]["sampler"] == ("label" if classes else "epoch")
+
+
+def test_views_and_crops_that_say_different_numbers_leave_no_run(pictures: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="views = 3, but crops ask for 4"):
+        fit(pictures, tmp_path / "run", views=3, progress=False, **MIXED)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    made = fit(pictures, tmp_path / "run", views=4, steps=1, batch_size=BATCH, progress=False, **MIXED)
+    assert made.config["method_options"]["views"] == 4
+
+
+def test_a_batch_that_some_classes_cannot_fill_leaves_no_run(pictures: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="batch_size 16 is not made of 2 rows of each of 2 to 4 classes"):
+        fit(pictures, tmp_path / "run", method="supcon", batch_size=BATCH, rows_per_class=2, progress=False)
+    assert not (tmp_path / "run" / "config.yaml").exists()

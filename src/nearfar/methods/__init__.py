@@ -11,6 +11,7 @@ from .dino import DINO
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
+from .proxy import Proxy
 from .simclr import SimCLR
 from .simsiam import SimSiam
 from .supcon import SupCon
@@ -32,6 +33,7 @@ _METHODS: tuple[type[Method], ...] = (
     SwAV,
     DINO,
     Triplet,
+    Proxy,
 )
 
 
@@ -68,6 +70,7 @@ __all__ = [
     "Method",
     "MethodOptions",
     "MoCo",
+    "Proxy",
     "SimCLR",
     "SimSiam",
     "SupCon",

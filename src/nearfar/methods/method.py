@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ..contrast import Composition, Objective
 from ..data.batch import Batch
+from ..data.sampling import EpochSampler, LabelSampler
+from ..data.source import Source
+from ..errors import ConfigError
 from ..settings import Settings
 
 
@@ -35,6 +38,26 @@ class MethodOptions(Settings):
     views: int = Field(2, ge=2, le=32, description="views of every item in a batch")
     projection: int = Field(128, ge=1, description="width of the projection, which only the objective sees")
     hidden: int | None = Field(None, ge=1, description="hidden width of the head; the encoder's width when unset")
+
+    def settled(self, facts: dict[str, Any], views: int | None = None) -> MethodOptions:
+        """These options with what the data decide filled in, as they then stand in the configuration of a run.
+
+        Args:
+            facts: what `Source.describe()` says of the data.
+            views: how many views the settings of the modality ask for; None where they leave it open.
+
+        Raises:
+            ConfigError: something was set that does not fit; the message names it.
+        """
+        if views is None or views == self.views:
+            return self
+        if "views" in self.model_fields_set:
+            raise ConfigError(f"views = {self.views}, but crops ask for {views}; leave out one of them")
+        return self.with_(views=views)
+
+    def with_(self, **values: Any) -> MethodOptions:
+        """The same options with other values, checked."""
+        return type(self)(**{**self.model_dump(), **values})
 
 
 class Method(nn.Module):
@@ -76,6 +99,10 @@ class Method(nn.Module):
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective on the projections of the whole batch, one entry per view."""
         raise NotImplementedError
+
+    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
+        """Which rows of the data a step sees: every row once per epoch, in random order."""
+        return EpochSampler(len(source), batch_size, seed)
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Called after the update of every step: moving copies, queues."""

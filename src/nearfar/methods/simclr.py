@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from ..contrast import Composition
+from ..contrast import Composition, Objective
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..models.heads import projector
@@ -20,7 +20,11 @@ class SimCLROptions(MethodOptions):
 
     temperature: float = Field(0.2, gt=0, description="divides every score")
     objective: str = Field(
-        "NTXent", description="what pulls and pushes: NTXent, DCL, DCLW, Debiased, HardNegative, ..."
+        "NTXent", description="what pulls and pushes: NTXent, PolyView, DCL, DCLW, Debiased, HardNegative, ..."
+    )
+    average: str | None = Field(
+        None,
+        description="how several near rows are averaged where that is open: PolyView geometric, arithmetic, sufficient",
     )
 
     @field_validator("objective")
@@ -32,6 +36,19 @@ class SimCLROptions(MethodOptions):
         if name not in joint:
             raise ConfigError(f"there is no objective {name!r} over all views of a batch; there are {', '.join(joint)}")
         return name
+
+    @model_validator(mode="after")
+    def _has_average(self) -> SimCLROptions:
+        if self.average is not None:
+            if "average" not in catalogue()[self.objective].__dataclass_fields__:  # type: ignore[attr-defined]
+                raise ValueError(f"{self.objective} averages in one way only; leave out average = {self.average!r}")
+            self.made()
+        return self
+
+    def made(self) -> Objective:
+        """The objective that these options say."""
+        more = {} if self.average is None else {"average": self.average}
+        return catalogue()[self.objective](temperature=self.temperature, **more)
 
 
 class SimCLR(Method):
@@ -51,7 +68,7 @@ class SimCLR(Method):
     def __init__(self, encoder: nn.Module, options: SimCLROptions) -> None:
         super().__init__(encoder, options)
         self.head = projector(self.width, options.hidden or self.width, options.projection)
-        self.objective = catalogue()[options.objective](temperature=options.temperature)
+        self.objective = options.made()
 
     def project(self, rows: Tensor) -> Tensor:
         """Encoder and head."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from ..data.batch import Batch
-from ..errors import DataError
-from ..models import projector
 from ..objectives import TripletAll, TripletHard, TripletSemiHard
-from .method import Contrast, Method, MethodOptions
+from .labelled import Labelled, LabelledOptions
 
 
-class TripletOptions(MethodOptions):
+class TripletOptions(LabelledOptions):
     """Options of the triplet method."""
 
     objective: Literal["TripletHard", "TripletSemiHard", "TripletAll"] = Field(
@@ -31,37 +28,25 @@ class TripletOptions(MethodOptions):
         return self
 
 
-class Triplet(Method):
+class Triplet(Labelled):
     """Random views of labelled items: those of one class should be closer than any of another class.
 
     encoder -> two-layer head -> triplets among all views of the batch, by default each anchor with its farthest near
     and its nearest far row and a soft margin. Items without a label take no part. A batch should hold several items of
-    each class; with the hardest triplets and a margin, all rows equal is a trap without gradient.
+    each class, as `rows_per_class` sees to; with the hardest triplets and a margin, all rows equal is a trap without
+    gradient.
     """
 
     name = "triplet"
     near = "all views of items with the same label"
     far = "all views of items with another label"
     source = "Hermans et al. 2017, In Defense of the Triplet Loss; Schroff et al. 2015, FaceNet"
-    supervised = True
     Options = TripletOptions
 
     def __init__(self, encoder: nn.Module, options: TripletOptions) -> None:
         super().__init__(encoder, options)
-        self.head = projector(self.width, options.hidden or self.width, options.projection)
         if options.margin is None:
             self.objective = (TripletAll if options.objective == "TripletAll" else TripletHard)(soft=True)
         else:
             kinds = {"TripletHard": TripletHard, "TripletSemiHard": TripletSemiHard, "TripletAll": TripletAll}
             self.objective = kinds[options.objective](margin=options.margin)
-
-    def project(self, rows: Tensor) -> Tensor:
-        """Encoder and head."""
-        projection: Tensor = self.head(self.encoder(rows))
-        return projection
-
-    def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """The objective over all views; rows of one label are near."""
-        if batch.labels is None:
-            raise DataError("triplet learns from labels and these data have none; use simclr, or name a label column")
-        return self.judged(*projections, labels=batch.labels)

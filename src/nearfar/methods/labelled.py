@@ -1,0 +1,73 @@
+"""What methods that learn from labels have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..data.batch import Batch
+from ..data.sampling import EpochSampler, LabelSampler
+from ..data.source import Source
+from ..errors import ConfigError, DataError
+from ..models import projector
+from .method import Contrast, Method, MethodOptions
+
+
+class LabelledOptions(MethodOptions):
+    """Options of all methods that learn from labels."""
+
+    rows_per_class: int | None = Field(
+        None,
+        ge=2,
+        description="items of each class in a batch, of batch_size / rows_per_class classes; as they come when unset",
+    )
+
+
+class Labelled(Method):
+    """Base of the methods that learn from labels: encoder, two-layer head, all views of the batch with their labels."""
+
+    supervised = True
+    Options: ClassVar[type[MethodOptions]] = LabelledOptions
+
+    options: LabelledOptions
+
+    def __init__(self, encoder: nn.Module, options: LabelledOptions) -> None:
+        super().__init__(encoder, options)
+        self.head = projector(self.width, options.hidden or self.width, options.projection)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Encoder and head."""
+        projection: Tensor = self.head(self.encoder(rows))
+        return projection
+
+    def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
+        """The objective over all views; rows of one label are near."""
+        return self.judged(*projections, labels=self.labels(batch))
+
+    def labels(self, batch: Batch) -> Tensor:
+        """The labels of a batch.
+
+        Raises:
+            DataError: it has none.
+        """
+        if batch.labels is None:
+            raise DataError(
+                f"{self.name} learns from labels and these data have none; use simclr, or name a label column"
+            )
+        return batch.labels
+
+    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
+        """`rows_per_class` rows of each of some classes, or every row once per epoch where it is unset."""
+        per_class, labels = self.options.rows_per_class, source.labels
+        if per_class is None or labels is None:
+            return super().sampler(source, batch_size, seed)
+        known = len(np.unique(labels[labels >= 0]))
+        if batch_size % per_class or not 2 <= batch_size // per_class <= known:
+            raise ConfigError(
+                f"batch_size {batch_size} is not made of {per_class} rows of each of 2 to {known} classes; set it to a "
+                f"multiple of rows_per_class from {2 * per_class} to {known * per_class}, or set another rows_per_class"
+            )
+        return LabelSampler(labels, batch_size // per_class, per_class, seed)
