@@ -63,7 +63,7 @@ def test_the_command_fits_measures_embeds_and_reports(command: Command, table: P
     page = (out / "report.html").read_text("utf-8")
     assert "tables" in page and "data:image" not in page
 
-    said = command("evaluate", out, table, "-k", 5, "--per-class", 4, "--json", tmp_path / "f.json")
+    said = command("evaluate", out, table, "--probes", "knn", "-k", 5, "--json", tmp_path / "f.json")
     assert said.code == 0, said
     assert set(json.loads((tmp_path / "f.json").read_text())["evaluations"]) == {
         "nearfar",
