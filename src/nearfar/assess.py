@@ -7,18 +7,45 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
 
 from .data.labels import renumber
 from .data.source import Source
 from .data.split import stratified_split
-from .errors import DataError
-from .evaluation import PROBES, Difference, Evaluation, compare, compare_table, evaluate_vectors
-from .run import Run, save
+from .errors import ConfigError, DataError
+from .evaluation import (
+    ALL_PROBES,
+    PROBES,
+    VECTOR_PROBES,
+    Difference,
+    Evaluation,
+    EvaluationSettings,
+    compare,
+    dense_probe,
+    evaluate_vectors,
+    feature_map,
+    finetune_probe,
+    pixel_map,
+    sections,
+)
+from .methods.method import Method
+from .modalities import Views
+from .opening import Untrained, open_run
+from .run import Run, save, shown
+from .training import TrainingSettings
 
-OURS, UNTRAINED = "nearfar", "untrained encoder"
+if TYPE_CHECKING:
+    from .modalities.images.masks import Masked
+
+OURS, UNTRAINED, UNTOUCHED = "nearfar", "untrained encoder", "pretrained encoder, untouched"
+LISTED = 12  # class names that are printed
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +53,8 @@ class Assessment:
     """Evaluations of the run and of its baselines on the same rows.
 
     Attributes:
-        evaluations: "nearfar" first, then "untrained encoder" and the raw features.
+        evaluations: "nearfar" first, then the encoder before training (of an encoder by name there is none), then the
+            raw features.
         gains: per baseline and metric, the paired difference of the run to it.
         train, test: the rows that probes were fitted on and scored on; test_vectors: (M, D) of the run.
     """
@@ -38,14 +66,22 @@ class Assessment:
     test_vectors: np.ndarray
 
     def __str__(self) -> str:
-        lines = [compare_table(self.evaluations), ""]
-        for name, differences in self.gains.items():
-            for metric in ("knn_accuracy", "linear_accuracy", "fewshot_accuracy"):
-                if metric in differences:
-                    lines.append(f"{metric} against {name}: {differences[metric]}")
         ours = self.evaluations[OURS]
-        lines += [f"Note: {note}" for note in ours.notes]
-        return "\n".join([*lines, ours.verdict] if ours.verdict else lines)
+        parts = [self._rows(), sections(self.evaluations, self.gains)]
+        if ours.dense_per_class:
+            listed = (f"{row['name']} {row['iou'].short()}" for row in ours.dense_per_class)
+            parts.append("IoU of each class of pixels: " + ", ".join(listed))
+        ends = [*(f"Note: {note}" for note in ours.notes), *([ours.verdict] if ours.verdict else [])]
+        return "\n\n".join([*parts, "\n".join(ends)] if ends else parts)
+
+    def _rows(self) -> str:
+        """Which rows were fitted on and scored on, and what their classes are called."""
+        where = [Path(source.details.get("path", "memory")).name for source in (self.train, self.test)]
+        apart = f" of {where[1]}" if where[1] != where[0] else ""
+        text = f"Fitted on {len(self.train):,} rows of {where[0]}, scored on {len(self.test):,} rows{apart}."
+        names = self.train.classes
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        return f"{text} Classes: {', '.join(names[:LISTED])}{more}." if names else text
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
@@ -67,59 +103,215 @@ def evaluate(
     probes: Sequence[str] = PROBES,
     test_share: float = 0.2,
     baselines: bool = True,
+    backgrounds: str | Path | None = None,
     progress: bool | None = None,
-    on_step: Callable[[str], None] | None = None,
+    on_step: Say | None = None,
     **settings: Any,
 ) -> Assessment:
-    """Measure the vectors of a run on labelled data, beside raw features and the untrained encoder.
+    """Measure a run on labelled data, beside raw features and the untrained encoder.
 
     Args:
-        run: a run or its folder.
-        data: labelled rows; where they come in train and test parts, probes are fitted on one and scored on the other.
+        run: a run, its folder, or an encoder by name (see `nearfar.opening.open_run`).
+        data: labelled rows, of what the run was trained on or of something else; where they come in train and test
+            parts, probes are fitted on one and scored on the other. For "dense": pictures with masks or transparency
+            (see `nearfar.modalities.images.masks`), which all other probes then see too.
         test: other data to score on.
-        probes: any of "knn", "linear", "fewshot", "retrieval", "geometry".
+        probes: any of "knn", "linear", "fewshot", "retrieval", "geometry"; on request "clustering", "finetune" and
+            "dense", which take longer.
         test_share: of the rows held out, by class, where there is no test part.
         baselines: also evaluate raw features and the untrained encoder.
-        settings: of `evaluate_vectors`: per_class, draws, k, seed, ...
+        backgrounds: a folder of photographs on which cut-outs are pasted ("dense").
+        progress: show bars; on a terminal only when None.
+        on_step: told what is being done.
+        settings: any of `EvaluationSettings`: per_class, draws, k, seed, finetune_steps, dense_cells, ...
 
     Raises:
-        DataError: no labels, one class, or too few rows for a probe.
+        DataError: no labels, one class, or too few rows for a probe. ConfigError: an unknown probe or setting, or a
+        probe that the run's data or encoder do not allow.
 
     >>> print(evaluate("runs/fashion", "photos/"))                          # doctest: +SKIP
     """
-    run = run if isinstance(run, Run) else Run.load(run)
+    check_probes(probes)
+    chosen = EvaluationSettings(**settings)
+    if backgrounds is not None and "dense" not in probes:
+        raise ConfigError("backgrounds serve the dense probe only; add it to the probes, or leave them out")
+    run = run if isinstance(run, Run) else open_run(run, data)
+    say = on_step or (lambda text: None)
+    masks: tuple[Masked, Masked] | None = None
+    train: Source
+    held: Source
+    if "dense" in probes:
+        masks = _masked(run, data, test, backgrounds, test_share, chosen.seed, progress)
+        train, held = masks[0].source, masks[1].source
+    else:
+        train, held = _labelled(run, data, test, test_share, chosen.seed, progress)
+    looks = [_Look(OURS, run, run.method)]
+    if baselines:
+        if not isinstance(run, Untrained):
+            looks.append(_Look(UNTRAINED if run.start is None else UNTOUCHED, run, run.fresh_method()))
+        looks.append(_Look(run.modality.baseline, run, None))
+    of_vectors = [probe for probe in probes if probe in VECTOR_PROBES]
+    found: dict[str, Evaluation] = {}
+    test_vectors = np.empty((0, 0), dtype=np.float32)
+    for look in looks:
+
+        def report(probe: str, done: int = 0, total: int = 0, name: str = look.name) -> None:
+            if probe != "done" or not total:  # what follows the probes of vectors is not done with them
+                say(f"{name}: {probe}")
+
+        result = Evaluation(counts={"train": len(train), "test": len(held)})
+        if of_vectors or look.name == OURS:
+            report("vectors")
+            vectors = look.vectors(held, progress)
+            test_vectors = vectors if look.name == OURS else test_vectors
+        with _naming(train):
+            if of_vectors:
+                result = evaluate_vectors(
+                    look.vectors(train, progress), train.labels, vectors, held.labels,
+                    probes=of_vectors, classes=train.classes or None, progress=report, **chosen.of_vectors(),
+                )  # fmt: skip
+            if "finetune" in probes and look.method is not None:
+                look.finetune(result, train, held, chosen, report, progress)
+            if masks is not None:
+                look.dense(result, *masks, chosen, report, progress)
+        found[look.name] = result
+        report("done")
+    gains = {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
+    return Assessment(found, gains, train, held, test_vectors)
+
+
+def check_probes(probes: Sequence[str]) -> None:
+    """Raises ConfigError for a probe that does not exist, or when there is none."""
+    unknown = [probe for probe in probes if probe not in ALL_PROBES]
+    if unknown or not probes:
+        asked = f"there is no probe {unknown[0]!r}" if unknown else "no probe was asked for"
+        raise ConfigError(f"{asked}; there are {', '.join(ALL_PROBES)}")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One way to look at rows: an encoder of the run, or, without one, the rows as they are."""
+
+    name: str
+    run: Run
+    method: Method | None
+
+    def vectors(self, source: Source, progress: bool | None) -> np.ndarray:
+        if self.method is None:
+            return self.run.modality.raw(source)
+        return self.run.vectors_of(self.method, source, progress)
+
+    def finetune(
+        self, into: Evaluation, train: Source, held: Source, chosen: EvaluationSettings, say: Say, progress: bool | None
+    ) -> None:
+        if train.labels is None or held.labels is None:
+            raise DataError("finetune needs labels, and there are none; give class folders or a label column")
+        with _bar(f"fine-tuning {self.name}", progress) as told:
+            found = finetune_probe(
+                self._encoder(), self._views(), train.rows, train.labels, held.rows, held.labels,
+                progress=told, **chosen.of_finetune(),
+            )  # fmt: skip
+        say("finetune")
+        into.add("finetune", found.report, train.classes or None)
+        into.finetune_draws = found.draws
+
+    def dense(
+        self,
+        into: Evaluation,
+        train: Masked,
+        held: Masked,
+        chosen: EvaluationSettings,
+        say: Say,
+        progress: bool | None,
+    ) -> None:
+        say("dense")
+        with _bar(f"dense {self.name}", progress) as told:
+            found = dense_probe(
+                self._maps(train.source), train.masks, self._maps(held.source), held.masks,
+                progress=told, **chosen.of_dense(),
+            )  # fmt: skip
+        into.add_dense(found, train.classes)
+        if train.origin == "transparency":
+            into.notes.append(
+                "what is transparent shows white, so that colour alone can tell the background; paste the cut-outs on "
+                "photographs (--backgrounds FOLDER)"
+            )
+
+    def _encoder(self) -> nn.Module:
+        assert self.method is not None
+        return self.method.encoder.to(TrainingSettings(**self.run.config["training"]).resolve_device())
+
+    def _views(self) -> Views:
+        return self.run.modality.views(self.run.config["source"], 1, self.run.options)
+
+    def _maps(self, source: Source) -> Callable[[slice], torch.Tensor]:
+        if self.method is None:
+            return lambda part: pixel_map(source.rows(part))
+        encoder, views = self._encoder(), self._views()
+        device = next(encoder.parameters()).device
+        return lambda part: feature_map(encoder, views.plain(source.rows(part).to(device)))
+
+
+def _labelled(
+    run: Run,
+    data: str | Path | Source,
+    test: str | Path | Source | None,
+    test_share: float,
+    seed: int,
+    progress: bool | None,
+) -> tuple[Source, Source]:
+    """Rows to fit on and rows to score on, a number meaning one class in both."""
     train, held = run.read(data, progress)
     if test is not None:
         held = run.read(test, progress)[0]
         if held.labels is not None and held.classes != train.classes:
-            # Classes are numbered as each set of data has them; a number must mean one class in both.
             held.labels, classes = renumber(held.labels, held.classes, train.classes)
             train.classes, held.classes = classes, list(classes)
     if held is None:
         with _naming(train):
-            train, held = _split(train, test_share, int(settings.get("seed", 0)))
-    say = on_step or (lambda text: None)
-    found: dict[str, Evaluation] = {}
-    vectors: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    ways: dict[str, Callable[[Source], np.ndarray]] = {OURS: lambda s: run.vectors_of(run.method, s, progress)}
-    if baselines:
-        fresh = run.fresh_method()
-        ways[UNTRAINED] = lambda s: run.vectors_of(fresh, s, progress)
-        ways[run.modality.baseline] = run.modality.raw
-    for name, way in ways.items():
-        say(f"{name}: vectors")
-        vectors[name] = way(train), way(held)
+            train, held = _split(train, test_share, seed)
+    return train, held
 
-        def report(probe: str, done: int, total: int, name: str = name) -> None:
-            say(f"{name}: {probe}")
 
-        with _naming(train):
-            found[name] = evaluate_vectors(
-                vectors[name][0], train.labels, vectors[name][1], held.labels,
-                probes=probes, classes=train.classes or None, progress=report, **settings,
-            )  # fmt: skip
-    gains = {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
-    return Assessment(found, gains, train, held, vectors[OURS][1])
+def _masked(
+    run: Run,
+    data: str | Path | Source,
+    test: str | Path | Source | None,
+    backgrounds: str | Path | None,
+    test_share: float,
+    seed: int,
+    progress: bool | None,
+) -> tuple[Masked, Masked]:
+    """Pictures with masks, for the one probe that only pictures can have."""
+    if run.modality.name != "images":
+        raise ConfigError(f"the dense probe is for pictures; this run has {run.modality.name}")
+    if isinstance(data, Source) or isinstance(test, Source):
+        raise ConfigError("the dense probe reads pictures with masks from folders; give their path")
+    from .modalities.images.masks import read_masked
+
+    channels, size = run.shape[:2]
+    return read_masked(
+        data,
+        size=size,
+        channels=channels,
+        test=test,
+        backgrounds=backgrounds,
+        test_share=test_share,
+        seed=seed,
+        progress=shown(progress),
+    )
+
+
+@contextmanager
+def _bar(what: str, progress: bool | None) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for what tells (done, total)."""
+    with tqdm(desc=what, leave=False, disable=not shown(progress)) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield told
 
 
 @contextmanager

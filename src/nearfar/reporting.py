@@ -12,14 +12,18 @@ import numpy as np
 from .assess import OURS, Assessment
 from .data.source import Source
 from .evaluation import Evaluation, nearest
+from .evaluation.comparison import present
 from .report import Neighbours, ReportData, write_report
 from .run import Run
 
 MAP_POINTS = 2000
 QUERIES, NEIGHBOURS = 12, 8
 SHOWN = (
-    *("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r"),
+    *("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "finetune_accuracy", "recall@1", "map@r"),
+    *("dense_foreground_iou", "dense_mean_iou", "dense_pixel_accuracy", "dense_box_iou", "dense_corloc"),
+    *("clustering_accuracy", "clustering_nmi", "clustering_ari", "clustering_silhouette"),
     *("linear_macro_precision", "linear_macro_recall", "linear_macro_f1", "fewshot_macro_f1"),
+    "finetune_macro_f1",
     *("effective_rank", "uniformity"),
 )
 
@@ -80,7 +84,8 @@ def _listed(source: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(evaluation: Evaluation) -> dict[str, dict[str, object]]:
     """The figures that people look for, by the names they are printed with; all others are in the JSON."""
-    return {evaluation.metrics[k].name: evaluation.metrics[k].to_json() for k in SHOWN if k in evaluation.metrics}
+    metrics = evaluation.metrics
+    return {metrics[key].name: metrics[key].to_json() for key in present(list(metrics), SHOWN)}
 
 
 def _sample(n: int, most: int) -> np.ndarray:

@@ -3,48 +3,82 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import ConfigError
-from .app import JSON, LABELS, PATHS, Where, app, assess_own, columns, say
+from .app import JSON, LABELS, PATHS, Number, Text, Where, Whole, app, assess_own, columns, say
+from .settings import from_pairs
+
+PROBES = "knn, linear, fewshot, retrieval, geometry (these when left out), clustering, finetune, dense; with commas."
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[Path, typer.Argument(help="Labelled data.")],
+    run: Annotated[str, typer.Argument(help="A run folder, or an encoder by name: NAME:pretrained, NAME.")],
+    data: Annotated[
+        Path, typer.Argument(help="Labelled data, of any folder; for the dense probe with masks or transparency.")
+    ],
     test: Annotated[Where, typer.Option(help="Other data to score on.")] = None,
-    probes: Annotated[str, typer.Option(help="Of knn, linear, fewshot, retrieval, geometry, with commas.")] = "",
-    per_class: Annotated[int, typer.Option(help="Labels per class of the few-label probe.", min=1)] = 10,
-    draws: Annotated[int, typer.Option(help="Draws of the few labels.", min=1)] = 5,
-    k: Annotated[int, typer.Option("-k", help="Neighbours that vote.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="Of splits and draws.")] = 0,
+    probes: Annotated[str, typer.Option(help=PROBES)] = "",
+    per_class: Annotated[
+        Text, typer.Option(help="Labels per class of the few-label probe (10); several sizes as 1,5,10.")
+    ] = None,
+    draws: Annotated[Whole, typer.Option(help="Draws of the few labels (5).", min=1)] = None,
+    k: Annotated[Whole, typer.Option("-k", help="Neighbours that vote (20).", min=1)] = None,
+    clusters: Annotated[Whole, typer.Option(help="Groups of the clustering; as many as classes when left out.")] = None,
+    finetune_steps: Annotated[Whole, typer.Option(help="Updates of fine-tuning (300).")] = None,
+    finetune_per_class: Annotated[
+        Whole, typer.Option(help="Labels per class of fine-tuning; all when left out.")
+    ] = None,
+    finetune_lr: Annotated[Number, typer.Option(help="Highest learning rate of fine-tuning (0.001).")] = None,
+    backgrounds: Annotated[
+        Where, typer.Option(help="Photographs on which the dense probe pastes pictures with transparency.")
+    ] = None,
+    seed: Annotated[Whole, typer.Option(help="Of splits, draws and fine-tuning (0).", min=0)] = None,
     baselines: Annotated[bool, typer.Option(help="Also measure raw features and the untrained encoder.")] = True,
     page: Annotated[Where, typer.Option("--report", help="Also write a report page to this file.")] = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, such as --set finetune_batch_size=32."),
+    ] = [],  # noqa: B006
     as_json: JSON = None,
 ) -> None:
-    """Measure the vectors of a run on labelled DATA, beside raw features and the untrained encoder."""
+    """Measure a run on labelled DATA, beside raw features and the untrained encoder."""
     from .. import assess, reporting
     from ..evaluation import PROBES
-    from ..run import Run
+    from ..opening import open_run
 
-    made = Run.load(run).reading(**columns(path_column, label_column))
-    chosen = [p.strip() for p in probes.split(",") if p.strip()] or list(PROBES)
-    unknown = [p for p in chosen if p not in PROBES]
-    if unknown:
-        raise ConfigError(f"there is no probe {unknown[0]!r}; there are {', '.join(PROBES)}")
+    options = {
+        **{"per_class": None if per_class is None else _sizes(per_class), "draws": draws, "k": k, "seed": seed},
+        **{"clusters": clusters, "finetune_steps": finetune_steps, "finetune_lr": finetune_lr},
+        "finetune_per_class": finetune_per_class,
+    }
+    settings = from_pairs(set_) | {key: value for key, value in options.items() if value is not None}
+    chosen = [probe.strip() for probe in probes.split(",") if probe.strip()] or list(PROBES)
+    assess.check_probes(chosen)
+    reading: dict[str, Any] = {**columns(path_column, label_column)}
+    made = open_run(run, data, **reading)
     found = assess.evaluate(
-        made, data, test, chosen, baselines=baselines, per_class=per_class, draws=draws, k=k, seed=seed, on_step=say
+        made, data, test, chosen, baselines=baselines, backgrounds=backgrounds, on_step=say, **settings
     )
     typer.echo(str(found))
     if as_json is not None:
         typer.echo(f"Figures  {found.save(as_json)}")
     if page is not None:
         typer.echo(f"Report   {reporting.write(made, found, path=page)}")
+
+
+def _sizes(text: str) -> int | list[int]:
+    """`10` as it is, `1,5,10` as a list."""
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--per-class takes whole numbers with commas, such as 1,5,10, not {text!r}") from None
+    return sizes[0] if len(sizes) == 1 else sizes
 
 
 @app.command()

@@ -1,48 +1,69 @@
-"""What vectors are worth: probes, neighbours, retrieval and geometry, every number with an interval.
+"""What vectors are worth: probes, neighbours, retrieval, groups and geometry, every number with an interval.
 
-Works on vectors (N, D), numpy or torch, and integer labels (-1 = unknown); knows no modality, no run and no file.
+Works on vectors (N, D), numpy or torch, and integer labels (-1 = unknown); fine-tuning and the dense probe, on an
+encoder and what gives its rows. Knows no modality, no run and no file.
 """
 
 from __future__ import annotations
 
 from .bootstrap import Difference, bootstrap_mean, paired_difference
 from .classification import Classification, classify, confusion_matrix
-from .comparison import compare_table, to_rows
-from .evaluate import PROBES, Evaluation, compare, evaluate_vectors
+from .clustering import Clustering, clustering
+from .comparison import compare_table, sections, to_rows
+from .dense import DenseResult, dense_probe
+from .evaluate import ALL_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
+from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
+from .maps import feature_map, pixel_map
 from .metric import Metric
 from .neighbours import Neighbours, knn_predict, nearest
 from .probes import FewShotResult, ProbeResult, few_shot_probe, linear_probe
 from .retrieval import Retrieval, retrieval
+from .segmentation import Segmentation, score_masks
+from .settings import EvaluationSettings
 
 __all__ = [
+    "ALL_PROBES",
     "PROBES",
+    "VECTOR_PROBES",
     "Classification",
+    "Clustering",
+    "DenseResult",
     "Difference",
     "Evaluation",
+    "EvaluationSettings",
     "FewShotResult",
+    "FinetuneResult",
     "Geometry",
     "Metric",
     "Neighbours",
     "ProbeResult",
     "Retrieval",
+    "Segmentation",
     "alignment",
     "bootstrap_mean",
     "channel_std",
     "class_cosines",
     "classify",
+    "clustering",
     "compare",
     "compare_table",
     "confusion_matrix",
+    "dense_probe",
     "effective_rank",
     "evaluate_vectors",
+    "feature_map",
     "few_shot_probe",
+    "finetune_probe",
     "geometry",
     "knn_predict",
     "linear_probe",
     "nearest",
     "paired_difference",
+    "pixel_map",
     "retrieval",
+    "score_masks",
+    "sections",
     "spectrum",
     "to_rows",
     "uniformity",

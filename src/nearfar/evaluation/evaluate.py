@@ -13,13 +13,18 @@ from nearfar.errors import ConfigError, DataError
 from .bootstrap import Difference, paired_difference
 from .checks import Labels, Vectors, as_labels, as_vectors, same_width
 from .classification import Classification, classify
+from .clustering import clustering
+from .dense import DenseResult
 from .geometry import geometry
 from .metric import Metric, plain
 from .neighbours import knn_predict
 from .probes import few_shot_probe, linear_probe
 from .retrieval import retrieval
 
-PROBES = ("knn", "linear", "fewshot", "retrieval", "geometry")
+PROBES = ("knn", "linear", "fewshot", "retrieval", "geometry")  # cheap, and so the default
+VECTOR_PROBES = (*PROBES, "clustering")  # those that need vectors and labels only
+ALL_PROBES = (*VECTOR_PROBES, "finetune", "dense")
+TABLE_ORDER = ("linear", "knn", "fewshot", "finetune")  # whose confusion matrix is shown, where several have one
 
 Progress = Callable[[str, int, int], None]
 
@@ -30,10 +35,11 @@ class Evaluation:
 
     metrics: "knn_accuracy", "linear_macro_f1", "fewshot_accuracy", "recall@1", "map@r", "effective_rank", ... ->
     Metric. classes: (C,) labels of `confusion` and `per_class`; class_names: their names. confusion: (C, C) counts, row
-    = truth, and per_class: label, name, n, precision, recall, f1, both of one probe (`table_of`:
-    linear, else kNN, else few-shot). draws: each few-shot draw. spectrum: singular values of the test vectors. verdict:
-    the geometry in one sentence. notes: everything that was left out or cannot be right, counted and named. scores:
-    per-item scores behind the metrics, for `compare`; not part of the JSON.
+    = truth, and per_class: label, name, n, precision, recall, f1, both of one probe (`table_of`, the first of
+    `TABLE_ORDER`). draws: each few-shot draw; finetune_draws: each training; dense_per_class: label, name, n, iou of
+    the classes of pixels. spectrum: singular values of the test vectors. verdict: the geometry in one sentence. notes:
+    everything that was left out or cannot be right, counted and named. scores: per-item scores behind the metrics, for
+    `compare`; not part of the JSON.
     """
 
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -43,11 +49,42 @@ class Evaluation:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     table_of: str | None = None
     draws: list[dict[str, Any]] = field(default_factory=list)
+    finetune_draws: list[dict[str, Any]] = field(default_factory=list)
+    dense_per_class: list[dict[str, Any]] = field(default_factory=list)
     spectrum: np.ndarray | None = None
     verdict: str = ""
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, probe: str, report: Classification, classes: Sequence[str] | None = None) -> None:
+        """Take in what a classifier reached: "<probe>_accuracy" and so on, and its table where none goes before it."""
+        self.metrics.update({f"{probe}_{key}": metric for key, metric in report.metrics.items()})
+        self.scores[f"{probe}_accuracy"] = report.correct.astype(np.float64)
+        kind = probe.partition("@")[0]
+        if self.table_of is None or TABLE_ORDER.index(kind) < TABLE_ORDER.index(self.table_of):
+            names = _Names(classes)
+            self.table_of = kind
+            self.classes = report.classes.tolist()
+            self.class_names = [names(label) for label in self.classes]
+            self.confusion = report.confusion
+            self.per_class = [
+                {"label": row["label"], "name": name, **{key: row[key] for key in row if key != "label"}}
+                for row, name in zip(report.per_class, self.class_names, strict=True)
+            ]
+        if report.metrics["accuracy"].settings.get("converged") is False:
+            self.notes.append(f"the {probe} probe stopped before L-BFGS converged")
+
+    def add_dense(self, found: DenseResult, classes: Sequence[str]) -> None:
+        """Take in what a dense probe reached: "dense_mean_iou" and so on."""
+        report = found.report
+        self.metrics.update({f"dense_{key}": metric for key, metric in report.metrics.items()})
+        self.scores.update({f"dense_{key}": scores for key, scores in report.scores.items() if len(scores)})
+        self.dense_per_class = [{"name": classes[row["label"]], **row} for row in report.per_class]
+        if report.empty:
+            self.notes.append(f"{report.empty} test pictures have no foreground and were left out of boxes")
+        if not found.converged:
+            self.notes.append("the dense probe stopped before L-BFGS converged")
 
     def __str__(self) -> str:
         lines = [str(metric) for metric in self.metrics.values()]
@@ -60,12 +97,11 @@ class Evaluation:
             "classes": plain(self.classes),
             "class_names": list(self.class_names),
             "confusion": plain(self.confusion),
-            "per_class": [
-                {key: value.to_json() if isinstance(value, Metric) else plain(value) for key, value in row.items()}
-                for row in self.per_class
-            ],
+            "per_class": [_plain_row(row) for row in self.per_class],
             "table_of": self.table_of,
             "draws": plain(self.draws),
+            "finetune_draws": plain(self.finetune_draws),
+            "dense_per_class": [_plain_row(row) for row in self.dense_per_class],
             "spectrum": plain(self.spectrum),
             "verdict": self.verdict,
             "notes": list(self.notes),
@@ -79,12 +115,14 @@ def evaluate_vectors(
     test: Vectors,
     test_labels: Labels | None,
     probes: Sequence[str] = PROBES,
-    per_class: int = 10,
+    per_class: int | Sequence[int] = 10,
     draws: int = 5,
     k: int = 20,
     temperature: float = 0.07,
     strength: float | None = None,
     ks: Sequence[int] = (1, 5, 10),
+    clusters: int | None = None,
+    cluster_seeds: int = 5,
     classes: Sequence[str] | None = None,
     test_views: Vectors | None = None,
     resamples: int = 1000,
@@ -95,7 +133,9 @@ def evaluate_vectors(
 
     train (N, D), test (M, D): embeddings of one encoder. Labels: -1 = unknown; such rows are left out of every probe
     that needs labels, and counted. probes: any of "knn", "linear", "fewshot", "retrieval" (test rows search one
-    another), "geometry" (of the test rows, labels optional). classes: names of labels 0, 1, ... for messages and
+    another), "geometry" (of the test rows, labels optional), "clustering" (of the test rows, into `clusters` groups or
+    as many as there are classes, from `cluster_seeds` seeds). per_class: labels of each class for "fewshot"; of several
+    sizes each is measured, as "fewshot@5_accuracy" and so on. classes: names of labels 0, 1, ... for messages and
     tables. test_views: second views of the test rows, adds the alignment. strength: C of the linear probes, chosen by
     validation if None. progress: called with (probe, done, total).
 
@@ -108,20 +148,21 @@ def evaluate_vectors(
     >>> print(evaluate_vectors(x, y, x, y, probes=["knn"], k=3).metrics["knn_accuracy"])
     kNN accuracy 1.000 [1.000, 1.000] n=24
     """
-    unknown = [probe for probe in probes if probe not in PROBES]
+    unknown = [probe for probe in probes if probe not in VECTOR_PROBES]
     if unknown or not probes:
-        raise ConfigError(f"unknown probe {unknown[0]!r}" if unknown else f"no probe asked for; choose from {PROBES}")
+        listed = ", ".join(VECTOR_PROBES)
+        raise ConfigError(f"{f'unknown probe {unknown[0]!r}' if unknown else 'no probe asked for'}; there are {listed}")
+    sizes = shot_sizes(per_class)
     x, z = as_vectors(train, "train vectors"), as_vectors(test, "test vectors")
     same_width(x, z, "train and test vectors")
     result = Evaluation(counts={"train": len(x), "test": len(z), "width": x.shape[1]})
     names = _Names(classes)
-    labelled = [probe for probe in PROBES if probe in probes and probe != "geometry"]
+    labelled = [probe for probe in VECTOR_PROBES if probe in probes and probe != "geometry"]
     if labelled:
         x, y = _known(x, train_labels, "train", labelled, result)
         q, truth = _known(z, test_labels, "test", labelled, result)
-        _look_over(y, truth, names, labelled, per_class, result)
-    reports: dict[str, Classification] = {}
-    ordered = [probe for probe in PROBES if probe in probes]
+        _look_over(y, truth, names, labelled, max(sizes), result)
+    ordered = [probe for probe in VECTOR_PROBES if probe in probes]
     for done, probe in enumerate(ordered):
         if progress:
             progress(probe, done, len(ordered))
@@ -130,37 +171,46 @@ def evaluate_vectors(
                 raise DataError(f"k={k} neighbours asked of {len(x)} labelled train rows; choose k={len(x)} or less")
             guess = knn_predict(x, y, q, k, temperature)
             settings = {"k": k, "temperature": temperature, "metric": "cosine", "bank": len(x)}
-            reports["knn"] = classify(truth, guess, "kNN", settings, resamples, seed)
+            result.add(probe, classify(truth, guess, "kNN", settings, resamples, seed), classes)
         elif probe == "linear":
-            reports["linear"] = linear_probe(x, y, q, truth, strength, resamples=resamples, seed=seed).report
+            fitted = linear_probe(x, y, q, truth, strength, resamples=resamples, seed=seed)
+            result.add(probe, fitted.report, classes)
         elif probe == "fewshot":
-            shots = few_shot_probe(x, y, q, truth, per_class, draws, strength, resamples=resamples, seed=seed)
-            reports["fewshot"], result.draws = shots.report, shots.draws
+            for size in sizes:
+                shots = few_shot_probe(x, y, q, truth, size, draws, strength, resamples=resamples, seed=seed)
+                result.add(probe if len(sizes) == 1 else f"{probe}@{size}", shots.report, classes)
+                result.draws += [{"per_class": size, **draw} for draw in shots.draws]
         elif probe == "retrieval":
             found = retrieval(q, truth, ks=ks, resamples=resamples, seed=seed)
             result.metrics.update(found.metrics)
             result.scores.update(found.scores)
             if found.lone:
                 result.notes.append(f"{found.lone} test rows are alone in their class and were left out of retrieval")
+        elif probe == "clustering":
+            groups = clustering(q, truth, clusters, cluster_seeds, resamples, seed)
+            result.metrics.update({f"clustering_{key}": metric for key, metric in groups.metrics.items()})
+            result.scores["clustering_accuracy"] = groups.correct.astype(np.float64)
         else:
             shape = geometry(z, test_labels, test_views, resamples, seed)
             result.metrics.update(shape.metrics)
             result.verdict, result.spectrum = shape.verdict, shape.spectrum
-        if probe in reports:
-            result.metrics.update({f"{probe}_{key}": metric for key, metric in reports[probe].metrics.items()})
-            result.scores[f"{probe}_accuracy"] = reports[probe].correct.astype(np.float64)
     if progress:
         progress("done", len(ordered), len(ordered))
-    for probe in ("linear", "knn", "fewshot"):
-        if probe in reports:
-            _tabulate(result, probe, reports[probe], names)
-            break
-    result.notes += [
-        f"the {probe} probe stopped before L-BFGS converged"
-        for probe, report in reports.items()
-        if report.metrics["accuracy"].settings.get("converged") is False
-    ]
     return result
+
+
+def shot_sizes(per_class: int | Sequence[int]) -> list[int]:
+    """The sizes of the few-label probe, ascending, each once.
+
+    Raises ConfigError when there is none, or one below 1.
+
+    >>> shot_sizes(10), shot_sizes([5, 1, 5])
+    ([10], [1, 5])
+    """
+    sizes = sorted({per_class} if isinstance(per_class, int) else set(per_class))
+    if not sizes or sizes[0] < 1:
+        raise ConfigError(f"per_class must be whole numbers of at least 1, got {per_class}")
+    return sizes
 
 
 def compare(a: Evaluation, b: Evaluation, resamples: int = 1000, seed: int = 0) -> dict[str, Difference]:
@@ -170,6 +220,10 @@ def compare(a: Evaluation, b: Evaluation, resamples: int = 1000, seed: int = 0) 
     """
     shared = [key for key in a.scores if key in b.scores]
     return {key: paired_difference(a.scores[key], b.scores[key], resamples, seed) for key in shared}
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.to_json() if isinstance(value, Metric) else plain(value) for key, value in row.items()}
 
 
 class _Names:
@@ -205,7 +259,7 @@ def _look_over(
 ) -> None:
     """Refuse labels no probe can learn from, before anything is computed; note those it can never get right."""
     seen, sizes = np.unique(y, return_counts=True)
-    fitted = [probe for probe in probes if probe != "retrieval"]
+    fitted = [probe for probe in probes if probe not in ("retrieval", "clustering")]
     if fitted and len(seen) < 2:
         raise DataError(f"all train labels are {names(int(seen[0]))!r}; {', '.join(fitted)} need at least two classes")
     small = int(sizes.argmin())
@@ -220,14 +274,3 @@ def _look_over(
         listed = ", ".join(repr(names(int(label))) for label in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
         result.counts["test_unseen"] = rows
         result.notes.append(f"{rows} test rows have labels never seen in training and count as errors: {listed}")
-
-
-def _tabulate(result: Evaluation, probe: str, report: Classification, names: _Names) -> None:
-    result.table_of = probe
-    result.classes = report.classes.tolist()
-    result.class_names = [names(label) for label in result.classes]
-    result.confusion = report.confusion
-    result.per_class = [
-        {"label": row["label"], "name": name, **{key: row[key] for key in row if key != "label"}}
-        for row, name in zip(report.per_class, result.class_names, strict=True)
-    ]

@@ -51,6 +51,11 @@ class Logistic:
         """(N,) the most probable class of each row."""
         return np.asarray(self.model.predict(x if self.basis is None else x @ self.basis))
 
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """(N, C) what the softmax is taken of: linear in x, so that it may be interpolated between rows."""
+        found = np.asarray(self.model.decision_function(x if self.basis is None else x @ self.basis))
+        return found if found.ndim == 2 else np.stack([np.zeros_like(found), found], axis=1)
+
     def probabilities(self, x: np.ndarray) -> np.ndarray:
         """(N, C) probability of each class."""
         return np.asarray(self.model.predict_proba(x if self.basis is None else x @ self.basis))
@@ -67,7 +72,7 @@ def fit(
     """The model at the given C, or at the C of `strengths` that validation on these very rows prefers."""
     tried: list[dict[str, float]] = []
     basis = None
-    with _one_thread(min(len(x), SELECTION_ROWS) * x.shape[1] < SMALL_MATRIX):
+    with one_thread(min(len(x), SELECTION_ROWS) * x.shape[1] < SMALL_MATRIX):
         if len(x) < x.shape[1]:
             # The best weights lie in the span of the rows: a fit in an orthonormal basis of it is the same, smaller.
             basis = np.linalg.qr(x.T.astype(np.float64))[0]
@@ -75,7 +80,7 @@ def fit(
         if strength is None:
             strength, tried = choose(x, y, strengths, max_iterations, seed)
     model = _unfitted(strength, max_iterations)
-    with _one_thread(x.size < SMALL_MATRIX):
+    with one_thread(x.size < SMALL_MATRIX):
         converged = _fit(model, x, y)
     return Logistic(model, basis, strength, converged, int(model.n_iter_.max()), tried)
 
@@ -154,7 +159,7 @@ def _fit(model: Any, x: np.ndarray, y: np.ndarray) -> bool:
     return not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
 
 
-def _one_thread(wanted: bool) -> AbstractContextManager[Any]:
+def one_thread(wanted: bool) -> AbstractContextManager[Any]:
     """Thousands of small products lose more to waking threads than they gain, most of all on a busy machine."""
     from threadpoolctl import threadpool_limits
 

@@ -134,7 +134,7 @@ def few_shot_probe(
         "converged": all(model.converged for model in models),
     }
     table = np.stack(predictions)
-    label = f"{per_class} labels per class" if name is None else name
+    label = f"{per_class} {'label' if per_class == 1 else 'labels'} per class" if name is None else name
     report = classify(truth, table, label, settings, resamples, seed)
     listed = []
     for draw, (model, rows, guess) in enumerate(zip(models, drawn, predictions, strict=True)):

@@ -1,0 +1,69 @@
+"""What a user may set about an evaluation, checked when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from nearfar.settings import Settings
+
+_OF_VECTORS = {
+    *("per_class", "draws", "k", "temperature", "strength", "ks", "clusters", "cluster_seeds", "resamples", "seed"),
+}
+
+
+class EvaluationSettings(Settings):
+    """Settings of all probes. ``EvaluationSettings(k=5)``.
+
+    >>> EvaluationSettings(finetune_step=5)
+    Traceback (most recent call last):
+    nearfar.errors.ConfigError: unknown setting 'finetune_step'; did you mean 'finetune_steps'?
+    """
+
+    k: int = Field(20, ge=1, description="neighbours that vote (knn)")
+    temperature: float = Field(0.07, gt=0, description="divides similarities before they weigh a vote (knn)")
+    strength: float | None = Field(
+        None, gt=0, description="C of the logistic regression, chosen by validation when unset (linear, fewshot)"
+    )
+    per_class: int | Sequence[int] = Field(10, description="labels of each class, one number or several (fewshot)")
+    draws: int = Field(5, ge=1, description="draws of the few labels (fewshot)")
+    ks: Sequence[int] = Field((1, 5, 10), description="depths of recall and precision (retrieval)")
+    clusters: int | None = Field(None, ge=2, description="groups; as many as classes when unset (clustering)")
+    cluster_seeds: int = Field(5, ge=1, description="runs of k-means that are averaged (clustering)")
+    finetune_steps: int = Field(300, ge=1, description="updates (finetune)")
+    finetune_lr: float = Field(1e-3, gt=0, description="highest learning rate (finetune)")
+    finetune_batch_size: int = Field(64, ge=2, description="rows of an update (finetune)")
+    finetune_weight_decay: float = Field(1e-2, ge=0, description="decay of matrices and filters (finetune)")
+    finetune_per_class: int | None = Field(None, ge=1, description="labels of each class; all when unset (finetune)")
+    finetune_draws: int | None = Field(
+        None, ge=1, description="trainings that are averaged; 1 with all labels, else 3 when unset (finetune)"
+    )
+    dense_cells: int = Field(20_000, ge=1, description="cells of feature maps that are fitted at most (dense)")
+    dense_strength: float = Field(0.01, gt=0, description="C of the logistic regression (dense)")
+    resamples: int = Field(1000, ge=1, description="of the bootstrap behind every interval")
+    seed: int = Field(0, ge=0, description="of splits, draws, training and resamples")
+
+    def of_vectors(self) -> dict[str, Any]:
+        """Arguments of `evaluate_vectors`."""
+        return self.model_dump(include=_OF_VECTORS)
+
+    def of_finetune(self) -> dict[str, Any]:
+        """Arguments of `finetune_probe`."""
+        given = {
+            key.removeprefix("finetune_"): value
+            for key, value in self.model_dump().items()
+            if key.startswith("finetune_")
+        }
+        given["draws"] = self.finetune_draws or (1 if self.finetune_per_class is None else 3)
+        return {**given, "resamples": self.resamples, "seed": self.seed}
+
+    def of_dense(self) -> dict[str, Any]:
+        """Arguments of `dense_probe`."""
+        return {
+            "cells": self.dense_cells,
+            "strength": self.dense_strength,
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
