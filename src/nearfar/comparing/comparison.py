@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..assess import UNTOUCHED, UNTRAINED
 from ..evaluation import Difference, Metric, paired_difference
 from ..evaluation.metric import plain
 from ..run import save
@@ -15,7 +16,6 @@ from .measuring import Measured
 
 QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r")
 GEOMETRY = ("effective_rank", "uniformity")
-UNTRAINED, UNTOUCHED = "untrained encoder", "pretrained encoder, untouched"
 LEVEL = 0.05
 RESAMPLES = 2000  # p-values go down to 1 / 2001, which leaves room for Holm's correction over dozens of methods
 
@@ -50,6 +50,11 @@ class Line:
     def metric(self, key: str) -> Metric | None:
         """A figure of this line, None where it has none."""
         return None if self.found is None else self.found.metrics.get(key)
+
+    @property
+    def collapsed(self) -> bool:
+        """The monitors or the geometry of the vectors say that something is wrong."""
+        return bool(self.alarms) or (self.found is not None and not self.found.healthy)
 
     def mean_cost(self, key: str) -> float | None:
         """A cost, averaged over the seeds."""

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..assess import UNTOUCHED, UNTRAINED
 from ..errors import NearfarError
 from ..modalities import Modality
 from ..report.text import duration
 from ..run import Run
 from ..training import Interrupted, TrainingSettings
 from . import curves
-from .comparison import UNTOUCHED, UNTRAINED, Line
+from .comparison import Line
 from .measuring import Measured, measure, over_seeds
 from .plan import Contender, Plan
 from .processes import do
 from .progress import Progress
-from .rows import Rows, learners
+from .rows import Rows, learned
 
 TEST_SHARE = 0.2  # of every class, where the data have no test part
 TRIAL_SHARE = 0.1  # of a budget of time, at most, goes into measuring how fast a method is
@@ -76,7 +76,7 @@ class Course:
         kept = work / "train.json"
         if kept.exists() and (cost := json.loads(kept.read_text(encoding="utf-8")))["done"]:
             return _priced(cost), False
-        steps = self._steps(one, seed, run, work)
+        steps = self._steps(one, seed, run)
         length = {"steps": steps} if steps is not None else {"epochs": self.plan.budget.epochs}
         self.bars.stage("training", steps)
         cost = do(self._job("train", one, seed, run, length), work, self.hold, self.bars.step)
@@ -84,19 +84,18 @@ class Course:
             raise NearfarError(cost["error"])
         return _priced(cost), True
 
-    def _steps(self, one: Contender, seed: int, run: Path, work: Path) -> int | None:
+    def _steps(self, one: Contender, seed: int, run: Path) -> int | None:
         """How many steps: as told, or as many as fit into the time, by the speed of this method; None for epochs."""
         seconds = self.plan.budget.seconds
         if seconds is None:
             if self.plan.budget.steps is not None:
                 return self.plan.budget.steps
             training = TrainingSettings(**{k: v for k, v in one.settings.items() if k in TrainingSettings.model_fields})
-            count = learners(self.rows, one.supervised)
+            count = len(learned(self.rows, one.supervised))
             epochs = training.model_copy(update={"epochs": self.plan.budget.epochs})
             return epochs.total_steps(count // min(training.batch_size, count))
         # One measurement serves all seeds, so that they are trained equally long.
-        first = self.out / "work" / (work.name.removesuffix(f"-seed{seed}") + f"-seed{self.plan.seeds[0]}")
-        kept = (work if len(self.plan.seeds) == 1 else first) / "calibrate.json"
+        kept = self.out / "work" / one.folder / "calibrate.json"
         speed = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {"done": False}
         if not speed["done"]:
             self.bars.stage("measuring its speed")
@@ -152,19 +151,13 @@ class Course:
         return lines
 
     def _ways(self) -> dict[str, dict[int, Callable[[Any], np.ndarray]]]:
-        """Name of a baseline -> seed -> rows to vectors; raw features know no seed."""
+        """Name of a baseline -> seed -> rows to vectors; given weights and raw features know no seed."""
         ways: dict[str, dict[int, Callable[[Any], np.ndarray]]] = {}
-        random = without_weights(self.plan.encoder)
         for seed, run in self.runs.items():
-            if random:
-                ways.setdefault(UNTOUCHED, {})[seed] = _before(run)
-                blank = _blank(run, random)
-                if blank is not None:
-                    ways.setdefault(UNTRAINED, {})[seed] = _before(blank)
-            else:
-                ways.setdefault(UNTRAINED, {})[seed] = _before(run)
-        ways[self.kind.baseline] = {0: self.kind.raw}
-        return ways
+            if run.start is not None:
+                ways.setdefault(UNTOUCHED, {0: _before(run)})
+            ways.setdefault(UNTRAINED, {})[seed] = _random(run)
+        return {**ways, self.kind.baseline: {0: self.kind.raw}}
 
     def _command(self, one: Contender, seed: int, steps: int) -> str:
         """The run by itself, where the data on disk are what it learned from."""
@@ -177,33 +170,19 @@ class Course:
         return shlex.join(parts)
 
 
-def without_weights(encoder: str) -> list[str]:
-    """Names that the same net may have with random weights, for a name that says where weights come from; else none.
-
-    >>> without_weights("timm/resnet18:pretrained"), without_weights("small@a.safetensors"), without_weights("small")
-    (['timm/resnet18:empty'], ['small:empty', 'small'], [])
-    """
-    if "@" in encoder:
-        net = encoder.partition("@")[0]
-        return [f"{net}:empty", net]
-    if encoder.startswith("hf/") and ":" not in encoder:
-        return [f"{encoder}:empty"]
-    return [re.sub(r":pretrained$", ":empty", encoder)] if encoder.endswith(":pretrained") else []
-
-
-def _blank(run: Run, names: Sequence[str]) -> Run | None:
-    """The same run with random weights, by the first of the names that can be built."""
-    for name in names:
-        blank = Run(run.path, {**run.config, "encoder": name})
-        try:
-            blank.fresh_method()
-        except NearfarError:
-            continue
-        return blank
-    return None
+def _random(run: Run) -> Callable[[Any], np.ndarray]:
+    """Vectors by the net of a run with random weights, whatever weights the run started from."""
+    start = run.start
+    if start is None:
+        return _before(run)
+    facts = {**run.config["source"], "shape": start.get("shape", run.config["source"]["shape"])}
+    config = {key: value for key, value in run.config.items() if key != "start"}
+    blank = Run(run.path, {**config, "encoder": start["architecture"], "source": facts})
+    return lambda source: run.vectors_of(blank.fresh_method(), source, progress=False)
 
 
 def _before(run: Run) -> Callable[[Any], np.ndarray]:
+    """Vectors by the encoder that a run began with."""
     return lambda source: run.vectors_of(run.fresh_method(), source, progress=False)
 
 

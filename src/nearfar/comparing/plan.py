@@ -97,7 +97,8 @@ class Plan:
 
     Attributes:
         data: where the data lie, as an absolute path; `given`: as the user named them.
-        encoder: the full name, also where the user named none.
+        encoder: the full name, also where the user named none; weights: SHA-256 of those that it starts from, None
+            for random ones.
         shared: settings of all contenders, with those of the modality.
         left_out: shared settings that some methods do not know -> the contenders that do not.
         measuring: of the probes: per_class, k, and the share that is held out where there is no test part.
@@ -108,6 +109,7 @@ class Plan:
     given: str
     modality: str
     encoder: str
+    weights: str | None
     contenders: list[Contender]
     seeds: list[int]
     budget: Budget
@@ -124,6 +126,7 @@ class Plan:
             "data": self.fingerprint,
             "modality": self.modality,
             "encoder": self.encoder,
+            "weights": self.weights or "random",
             "seeds": self.seeds,
             "budget": str(self.budget),
             **{f"measuring {key}": value for key, value in self.measuring.items()},
@@ -153,7 +156,7 @@ def contenders(
     left_out: dict[str, list[str]] = {}
     for one in asked:
         method, variant = _parts(one)
-        name = " ".join([method, *(f"{key}={value}" for key, value in variant.items())])
+        name = " ".join([method, *(f"{key}={_short(value)}" for key, value in variant.items())])
         known = common | set(kinds[method].Options.model_fields)
         special = {**own.get(method, {}), **variant}
         _refuse(name, special, modality)
@@ -172,6 +175,11 @@ def contenders(
             raise ConfigError(f"{name!r} is named twice; give one of them other settings, as in {method}:KEY=VALUE")
         made.append(Contender(name, method, settings, special, kinds[method].supervised))
     return made, left_out
+
+
+def _short(value: Any) -> str:
+    """A value as people write it: 1e-05 and not 1.0000000000000001e-05, but never another number."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _parts(asked: Asked) -> tuple[str, dict[str, Any]]:

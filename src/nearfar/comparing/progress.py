@@ -38,7 +38,7 @@ class Progress:
         self.close()
         head = f"{self.number} of {self.count} " if self.number else ""
         self._bar = tqdm(
-            total=total, desc=f"{head}{self.name}: {what}", disable=not self.shown, leave=False, unit=" steps"
+            total=total, desc=f"{head}{self.name}: {what}", disable=not self.shown, leave=False, unit="step"
         )
 
     def step(self, record: dict[str, Any] | None) -> None:

@@ -62,9 +62,11 @@ def read(path: Path, modality: Modality, options: Any, cache: Path | None, share
     return Rows(train.select(kept), train.select(held), labelled, whole=False)
 
 
-def learners(rows: Rows, supervised: bool) -> int:
-    """How many rows a method learns from: those with a label, if it learns from labels."""
-    return int((rows.train.labels >= 0).sum()) if supervised and rows.train.labels is not None else len(rows.train)
+def learned(rows: Rows, supervised: bool) -> Source:
+    """The rows a method learns from: those with a label, if it learns from labels."""
+    if not supervised or rows.train.labels is None:
+        return rows.train
+    return rows.train.select(np.flatnonzero(rows.train.labels >= 0))
 
 
 def sample(source: Source, most: int, labelled: bool) -> Source:

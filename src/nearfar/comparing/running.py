@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import modalities
+from .. import modalities, starting
 from ..errors import ConfigError, DataError
 from ..report.text import plural
 from ..run import save
@@ -88,12 +88,13 @@ def compare(
         bars = Progress(len(chosen) * seeds, progress, say, made_budget.seconds)
         rows = row_parts.read(path, kind, options, out / "cache", TEST_SHARE, bars.shown)
         with preserved():
-            name, _ = kind.encoder(encoder, rows.train.describe())
+            name, _, start = starting.build(kind, encoder and starting.full_name(encoder), rows.train.describe())
         plan = Plan(
             data=str(path),
             given=str(data),
             modality=kind.name,
             encoder=name,
+            weights=start["sha256"] if start else None,
             contenders=chosen,
             seeds=list(range(seed, seed + seeds)),
             budget=made_budget,
@@ -150,7 +151,7 @@ def _measuring(rows: Rows, per_class: int | None, k: int | None) -> dict[str, An
 def _check_batches(plan: Plan, rows: Rows) -> None:
     for one in plan.contenders:
         size = int(one.settings.get("batch_size", TrainingSettings.model_fields["batch_size"].default))
-        count = row_parts.learners(rows, one.supervised)
+        count = len(row_parts.learned(rows, one.supervised))
         if size > count:
             kind = "labelled rows" if one.supervised else "rows"
             raise ConfigError(

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from .comparison import GEOMETRY, LEVEL, UNTOUCHED, UNTRAINED, Comparison, Line
+from ..assess import UNTOUCHED, UNTRAINED
+from .comparison import GEOMETRY, LEVEL, Comparison, Line
 
 WIDTH = 120
 GAP = "  "
@@ -14,8 +15,8 @@ COSTS = (
     ("steps", "steps", 0),
     ("seconds", "seconds", 1),
     ("items_per_second", "items/s", 0),
-    ("peak_mib", "peak MiB", 0),
-    ("parameters", "parameters", 0),
+    ("peak_mib", "MiB", 0),
+    ("parameters", "params", 0),
 )
 Column = tuple[str, Callable[[Line], str]]
 
@@ -57,7 +58,7 @@ def _columns(comparison: Comparison, brief: bool) -> tuple[list[Column], list[Co
         rest.append((_title(comparison, key, brief), partial(_plain, key=key)))
     for key, title, digits in COSTS:
         rest.append((title, partial(_cost, key=key, digits=digits)))
-    return quality, [*rest, ("", _remarks)]
+    return quality, rest
 
 
 def _blocks(comparison: Comparison, groups: Sequence[Sequence[Column]], width: int) -> list[str]:
@@ -126,19 +127,14 @@ def _difference(comparison: Comparison, reference: str, line: Line) -> str:
 
 def _plain(line: Line, key: str) -> str:
     metric = line.metric(key)
-    return "-" if metric is None else f"{metric.value:.1f}" if metric.value >= 10 else f"{metric.value:.2f}"
+    if metric is None:
+        return "-"
+    alarm = " collapsed?" if key == GEOMETRY[0] and line.collapsed else ""
+    return f"{metric.value:.1f}{alarm}" if metric.value >= 10 else f"{metric.value:.2f}{alarm}"
 
 
 def _cost(line: Line, key: str, digits: int) -> str:
     value = line.mean_cost(key)
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _remarks(line: Line) -> str:
-    """Alarms and failures in a word."""
-    words = []
-    if line.alarms or (line.found is not None and not line.found.healthy):
-        words.append("collapse?")
-    if line.failed:
-        words.append("failed")
-    return ", ".join(words)
+    if value is None:
+        return "-"
+    return f"{value / 1e6:.3g}M" if value >= 1e6 else f"{value:,.{digits}f}"

@@ -31,16 +31,20 @@ def _above(comparison: Comparison, methods: Sequence[Line]) -> list[str]:
         if theirs is None or not comparison.quality:
             continue
         above = [line.name for line in methods if (ours := line.metric(key)) and ours.low > theirs.high]
-        rest = [line.name for line in methods if line.name not in above]
+        below = [line.name for line in methods if (ours := line.metric(key)) and ours.high < theirs.low]
         where = f"above the {reference} ({theirs.short()}) in {theirs.name} with intervals that do not overlap"
         if not above:
             said.append(f"No method stands {where}.")
-        elif rest:
-            said.append(f"{len(above)} of {len(methods)} methods stand {where}: {listed(above)}. Not {listed(rest)}.")
-        elif len(above) > 1:
-            said.append(f"All {len(above)} methods stand {where}.")
-        else:
+        elif len(methods) == 1:
             said.append(f"{above[0]} stands {where}.")
+        else:
+            share = "All" if len(above) == len(methods) else f"{len(above)} of"
+            said += [f"{share} {len(methods)} methods stand {where}.", f"Above it: {listed(above)}."]
+        within = [line.name for line in methods if line.name not in above + below]
+        if within and above:
+            said.append(f"No such gap: {listed(within)}.")
+        if below:
+            said.append(f"Below it, with intervals that do not overlap: {listed(below)}.")
     return said
 
 

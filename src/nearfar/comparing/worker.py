@@ -26,11 +26,10 @@ from ..evaluation import effective_rank, knn_predict
 from ..methods import Method, find
 from ..run import Run, _train, _trainer, fit, save, sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
-from .rows import Rows, learners, read, sample
+from .rows import Rows, learned, read, sample
 
 BANK, QUERIES = 2000, 1000  # rows of a look: enough to see a curve, few enough to be quick
 LOOKS = 12
-TRIAL_STEPS = 40
 
 
 class Look:
@@ -44,8 +43,9 @@ class Look:
         training = TrainingSettings(**run.config["training"])
         # No more rows at a time than training takes, so that a look never needs the most memory.
         self.at_once = min(512, training.micro_batch or training.batch_size)
-        count = learners(rows, method.supervised)
-        self._every = max(1, training.total_steps(count // min(training.batch_size, count)) // LOOKS)
+        sampler = method.sampler(learned(rows, method.supervised), training.batch_size, training.seed)
+        self.batch_size = sampler.batch_size
+        self._every = max(1, training.total_steps(sampler.steps_per_epoch) // LOOKS)
         self.bank = sample(rows.train, BANK, rows.labelled)
         self.queries = sample(rows.test, QUERIES, rows.labelled)
         self.labelled = rows.labelled
@@ -58,6 +58,8 @@ class Look:
     def __call__(self) -> dict[str, float]:
         """Look now."""
         queries = self.run.vectors_of(self.method, self.queries, False, self.at_once)
+        if not np.isfinite(queries).all():  # the training itself will say what went wrong
+            return {}
         seen = {"effective_rank": effective_rank(queries)}
         if self.labelled:
             assert self.bank.labels is not None and self.queries.labels is not None
@@ -70,11 +72,12 @@ class Look:
 class Clock:
     """A watch that only measures how fast the steps are, and ends the run as soon as it knows.
 
-    The first ten steps are left out: they hold what is done once. A pace of ten steps is that of the log, so that a
-    measured step costs what a step of the real run costs.
+    The first ten steps are left out, which hold what is done once, unless they alone take much of the budget. A pace of
+    ten steps is that of the log, so that a measured step costs what a step of the real run costs.
     """
 
     every = 10
+    most = 40
 
     def __init__(self, patience: float) -> None:
         self.patience, self.began, self.laps = patience, time.perf_counter(), [time.perf_counter()]
@@ -84,7 +87,8 @@ class Clock:
         """A lap is over."""
         now = time.perf_counter()
         self.found.append((now - self.laps[-1]) / self.every)
-        if now - self.began > self.patience or len(self.found) * self.every >= TRIAL_STEPS:
+        patience = self.patience if len(self.found) > 1 else 5 * self.patience
+        if now - self.began > patience or len(self.found) * self.every >= self.most:
             raise Known
         self.laps.append(time.perf_counter())
         return {}
@@ -109,7 +113,9 @@ def calibrate(job: dict[str, Any]) -> dict[str, Any]:
         return watches[0]
 
     with tempfile.TemporaryDirectory(prefix="nearfar-") as scratch, suppress(Known):
-        _fit(job, rows, Path(scratch) / "run", clock, {**job["settings"], "steps": TRIAL_STEPS})
+        # Next to no learning, so that nothing can diverge that would not in the real run with its long warm-up.
+        settings = {**job["settings"], "steps": Clock.most, "lr": 1e-9, "warmup": 0.0}
+        _fit(job, rows, Path(scratch) / "run", clock, settings)
     return {"seconds_per_step": watches[0].seconds_per_step}
 
 
@@ -122,7 +128,8 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         seen["start_mib"] = peak_mib()
         seen["parameters"] = sum(part.numel() for part in method.parameters() if part.requires_grad)
         seen["first"] = Look(run, run.fresh_method(), rows, job["k"])()
-        return Look(run, method, rows, job["k"])
+        seen["look"] = Look(run, method, rows, job["k"])
+        return seen["look"]
 
     if load_checkpoint(out / "checkpoints") is None:
         for leaf in ("config.yaml", "metrics.jsonl"):  # of a run that ended before its first checkpoint was whole
@@ -131,11 +138,11 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     else:
         run = Run.load(out)
         _train(run, _trainer(run, rows.train, False, looking), resume=True)
-    last, count = run.history[-1], learners(rows, find(job["method"]).supervised)
+    last = run.history[-1]
     return {
         "steps": last["step"],
         "seconds": last["seconds"],
-        "items": last["step"] * min(run.config["training"]["batch_size"], count),
+        "items": last["step"] * seen["look"].batch_size,
         "parameters": seen["parameters"],
         "first": seen["first"],
         "peak_mib": peak_mib(),
@@ -187,7 +194,8 @@ def _fit(job: dict[str, Any], rows: Rows, out: Path, watch: Any, settings: dict[
 
 def _end_with_the_other_side() -> None:
     """Wait until standard input is closed, which it is when the process that started this one has ended."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # of the descriptor itself: the interpreter cannot end while a thread reads sys.stdin
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -11,23 +11,18 @@ from urllib.parse import quote
 
 import numpy as np
 
-from nearfar.report.comparison_charts import Point, Series, dots, legend, lines, scatter
+from nearfar.report.comparison_charts import lines, scatter
+from nearfar.report.comparison_figures import mean_cost, table
+from nearfar.report.comparison_parts import Point, Series, dots, labels, legend
 from nearfar.report.comparison_style import SCRIPT, STYLE
 from nearfar.report.page import document, put
 from nearfar.report.plots import Line, chart
-from nearfar.report.text import definitions, duration, esc, num, plural, score, section
+from nearfar.report.text import definitions, duration, esc, num, plural, section
 
 Entry = Mapping[str, Any]
 _QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r")
 _GEOMETRY = ("effective_rank", "uniformity")
 _UNTRAINED = "untrained encoder"
-_PLAIN_COSTS = (
-    ("steps", "Steps", 0),
-    ("seconds", "Training seconds", 1),
-    ("items_per_second", "Items per second", 0),
-    ("peak_mib", "Peak memory, MiB", 0),
-    ("parameters", "Parameters trained", 0),
-)
 
 
 def render_comparison(data: Mapping[str, Any]) -> str:
@@ -46,7 +41,7 @@ def render_comparison(data: Mapping[str, Any]) -> str:
         "methods": ("How each was made", page.methods()),
         "run": ("What was run", page.run()),
     }
-    title = f"{plural(len(page.methods_), 'method')} on {_leaf(str(data.get('data', '')))}"
+    title = f"{plural(len(page.contenders), 'method')} on {_leaf(str(data.get('data', '')))}"
     meta = (f"nearfar {data.get('nearfar', '')}".strip(), str(data.get("created", "")))
     return document(title, meta, {key: part for key, part in parts.items() if part[1]}, STYLE, SCRIPT)
 
@@ -62,14 +57,15 @@ class _Page:
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = data
         self.lines: list[Entry] = list(data["lines"])
-        self.methods_ = [line for line in self.lines if not line["baseline"]]
-        self.looks = {line["name"]: number for number, line in enumerate(self.methods_)}
+        self.contenders = [line for line in self.lines if not line["baseline"]]
+        self.looks = {line["name"]: number for number, line in enumerate(self.contenders)}
         measured = [key for key in (*_QUALITY, *_GEOMETRY) if any(key in line["metrics"] for line in self.lines)]
         self.quality = [key for key in measured if key in _QUALITY]
         # Where there are labels, one figure of the geometry is enough: it cannot say who is better.
         self.keys = [*self.quality, _GEOMETRY[0]] if self.quality else measured
         self.headline = str(data["headline"])
-        self.curves = [curve for line in self.methods_ for curve in line["curves"]]
+        self.labels = labels([line["name"] for line in self.lines])
+        self.curves = [curve for line in self.contenders for curve in line["curves"]]
 
     def title(self, key: str) -> str:
         """What people call a metric."""
@@ -88,7 +84,7 @@ class _Page:
 
     def key(self) -> str:
         """The legend of the charts."""
-        return legend([(line["name"], self.looks[line["name"]], line["uses_labels"]) for line in self.methods_])
+        return legend([(line["name"], self.looks[line["name"]], line["uses_labels"]) for line in self.contenders])
 
     def point(self, line: Entry, key: str, cost: str | None = None) -> Point | None:
         """A figure of a line as a dot."""
@@ -97,9 +93,10 @@ class _Page:
             return None
         value = float(metric["value"])
         low, high = (value if metric[edge] is None else float(metric[edge]) for edge in ("low", "high"))
-        price = _mean(line, cost) if cost else None
+        price = mean_cost(line, cost) if cost else None
         return Point(
             line["name"],
+            self.labels[line["name"]],
             value,
             low,
             high,
@@ -125,7 +122,7 @@ class _Page:
             if self.quality
             else "There are no labels to score against: these say how the vectors are spread, not how good they are."
         )
-        if any(line["uses_labels"] for line in self.methods_):
+        if any(line["uses_labels"] for line in self.contenders):
             lead += " Methods marked “labels” saw the labels of the training rows; the others did not."
         if any(point.below for point in self.points(self.keys[0])):
             lead += " Thin marks are single seeds."
@@ -155,7 +152,7 @@ class _Page:
     def series(self, key: str, across: str) -> list[Series]:
         """The curve of every method: the mean over its seeds, with the lowest and the highest."""
         made = []
-        for line in self.methods_:
+        for line in self.contenders:
             curves = [curve for curve in line["curves"] if curve.get(key)]
             if not curves:
                 continue
@@ -166,6 +163,7 @@ class _Page:
             made.append(
                 Series(
                     line["name"],
+                    self.labels[line["name"]],
                     self.looks[line["name"]],
                     x,
                     y.mean(0),
@@ -188,12 +186,12 @@ class _Page:
             "Up is better, left is cheaper. Every method was trained in a process of its own, whose peak of memory "
             "includes Python and its libraries."
         )
-        return section("cost", "Cost", lead, "".join(charts))
+        return section("cost", "Cost", lead, self.key() + "".join(charts))
 
     def losses(self) -> str:
         """The loss of every method by itself."""
         panels = []
-        for line in self.methods_:
+        for line in self.contenders:
             shown = [
                 Line(
                     f"seed {curve['seed']}" if len(line["curves"]) > 1 else "loss",
@@ -212,42 +210,20 @@ class _Page:
 
     def figures(self) -> str:
         """Everything in one table."""
-        references = [name for name in self._references() if name != "best"]
-        head = ["Method", *(self.title(key) for key in self.keys)]
-        head += [f"{self.title(self.headline)}: difference to {name}" for name in references if self.quality]
-        head += ["Difference to the best"] if self.quality and "best" in self._references() else []
-        head += [title for _, title, _ in _PLAIN_COSTS] + ["Geometry"]
-        titles = "".join(f'<th scope="col">{esc(title)}</th>' for title in head)
-        rows = "".join(self._row(line, references) for line in self.lines)
+        titles = {key: self.title(key) for key in self.keys}
         lead = (
             "Value and 95% interval. Differences are paired on the scored items, with p after Holm's correction for "
             "the number of methods; bold where it is below 0.05. All p-values, metrics and settings are in "
             '<a href="compare.json">compare.json</a>.'
         )
-        table = f'<table class="figures-table"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>'
-        return section("figures", "All figures", lead, f'<div class="scroll" tabindex="0">{table}</div>')
-
-    def _references(self) -> list[str]:
-        return list(dict.fromkeys(name for line in self.lines for name in line["against"]))
-
-    def _row(self, line: Entry, references: Sequence[str]) -> str:
-        cells = [_cell(line["metrics"].get(key)) for key in self.keys]
-        for name in [*references, *(["best"] if "best" in self._references() else [])]:
-            if self.quality:
-                cells.append(_gap(line["against"].get(name, {}).get(self.headline)))
-        for key, _, digits in _PLAIN_COSTS:
-            value = _mean(line, key)
-            cells.append("<td>–</td>" if value is None else f"<td>{value:,.{digits}f}</td>")
-        said = "; ".join([*line["failed"], *line["alarms"]]) or str(line["geometry"])
-        cells.append(f'<td title="{esc(said)}">{esc("failed" if line["failed"] else _brief(line))}</td>')
-        flag = " <small>uses labels</small>" if line["uses_labels"] else ""
-        css = ' class="base"' if line["baseline"] else ""
-        return f'<tr{css}><th scope="row">{esc(line["name"])}{flag}</th>{"".join(cells)}</tr>'
+        return section(
+            "figures", "All figures", lead, table(self.lines, titles, self.headline if self.quality else None)
+        )
 
     def methods(self) -> str:
         """Settings, command and folders of every method."""
         parts = []
-        for line in self.methods_:
+        for line in self.contenders:
             links = ", ".join(f'<a href="{esc(quote(folder))}/">{esc(folder)}</a>' for folder in line["folders"])
             facts = [(str(key), esc(_plain(value))) for key, value in line["settings"].items()]
             facts += [("run", links)] if links else []
@@ -277,39 +253,12 @@ def _floats(values: Sequence[Any]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _mean(line: Entry, key: str | None) -> float | None:
-    values = [float(run[key]) for run in line["cost"] if run.get(key) is not None]
-    return sum(values) / len(values) if values else None
-
-
 def _leaf(data: str) -> str:
     return data.rstrip("/").rpartition("/")[2] or data
 
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _cell(metric: Entry | None) -> str:
-    if metric is None or metric["value"] is None:
-        return "<td>–</td>"
-    sure = "" if metric["low"] is None else f"<small>{score(metric['low'])} to {score(metric['high'])}</small>"
-    spread = f"<small>± {score(metric['spread'])} over seeds</small>" if metric.get("spread") is not None else ""
-    return f"<td>{score(metric['value'])}{sure}{spread}</td>"
-
-
-def _gap(test: Entry | None) -> str:
-    if test is None:
-        return "<td>–</td>"
-    sign = "+" if test["value"] >= 0 else "−"
-    css = ' class="apart"' if test["p_holm"] < 0.05 else ""
-    return f"<td{css}>{sign}{score(abs(test['value']))}<small>p {num(test['p_holm'])}</small></td>"
-
-
-def _brief(line: Entry) -> str:
-    """The geometry in a word or two: what stands before the facts."""
-    said = "alarm" if line["alarms"] else str(line["geometry"])
-    return said.partition(":")[0].partition("(")[0].strip(" .")
 
 
 def _took(run: Entry) -> str:

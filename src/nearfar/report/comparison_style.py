@@ -97,7 +97,7 @@ SCRIPT = (
     const now = svg.closest("figure").querySelector(".now");
     const points = all("g[data-m]", svg).flatMap((group) => all("circle", group).map((dot) =>
       ({ x: +dot.getAttribute("cx"), y: +dot.getAttribute("cy"), m: group.dataset.m,
-         name: group.dataset.name || group.querySelector(".name").textContent })));
+         name: group.dataset.name })));
     svg.addEventListener("pointermove", (event) => {
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       let best = null, reach = 60 * 60;
