@@ -22,6 +22,8 @@ class Untrained(Run):
     It keeps the data by whose shape it was built, so that they are not decoded twice.
     """
 
+    trained = False
+
     def __init__(self, config: dict[str, Any], pair: tuple[Source, Source | None]) -> None:
         super().__init__(Path(), config)
         self._pair = pair

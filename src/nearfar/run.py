@@ -74,6 +74,8 @@ class Run:
         config: what was run, as in `config.yaml`.
     """
 
+    trained = True  # False for an encoder that stands in place of a run (see `nearfar.opening`)
+
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.config = path, config
 
