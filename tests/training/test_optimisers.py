@@ -123,3 +123,52 @@ def test_refusals() -> None:
         optimiser("sgd", parameter_groups(layer.requires_grad_(False)), lr=0.1)
     with pytest.raises(ConfigError, match="momentum is -1"):
         LARS(nn.Linear(2, 2).parameters(), lr=0.1, momentum=-1)
+
+
+class Deep(nn.Module):
+    """An encoder of three stages and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+        self.head = nn.Linear(4, 2)
+
+
+def test_layer_decay_slows_each_stage_by_the_same_share() -> None:
+    model = Deep()
+    scales = {
+        name: (group["scale"], group["adapt"])
+        for group in parameter_groups(model, layer_decay=0.5)
+        for name, _ in group["params"]
+    }
+    depth = {"encoder.0": 3, "encoder.1": 3, "encoder.2": 2, "encoder.4": 1, "head": 0}  # stages to the head
+    for name, _ in model.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        assert scales[name] == (0.5 ** depth[layer], kind == "weight" and layer != "encoder.1")
+    assert len(scales) == len(list(model.parameters()))
+
+
+def test_without_layer_decay_groups_are_what_they_were() -> None:
+    groups = parameter_groups(Deep())
+    assert [group["name"] for group in groups] == ["decayed", "plain"]
+    assert not any("scale" in group for group in groups)
+
+
+def test_a_step_of_sgd_is_scaled_by_depth() -> None:
+    model = Deep()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    chosen = optimiser("sgd", parameter_groups(model, layer_decay=0.1), lr=1.0, momentum=0.0)
+    for group in chosen.param_groups:
+        group["lr"] = 0.5 * group["scale"]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    chosen.step()
+    moved = {name: (before[name] - p.detach()).mean().item() for name, p in model.named_parameters()}
+    assert moved["head.weight"] == pytest.approx(0.5)
+    assert moved["encoder.4.weight"] == pytest.approx(0.05)
+    assert moved["encoder.0.bias"] == pytest.approx(0.0005, rel=1e-3)
+
+
+def test_layer_decay_needs_an_encoder() -> None:
+    with pytest.raises(ConfigError, match="layer_decay is set, but this method has no encoder"):
+        parameter_groups(nn.Linear(2, 2), layer_decay=0.5)

@@ -38,7 +38,7 @@ def freeze(method: nn.Module, amount: str | float | None) -> list[nn.Module]:
     """Stop the first stages of a method's encoder from learning; returns the modules to be kept in evaluation mode.
 
     amount: None freezes nothing, "all" the whole encoder, a whole number so many stages, a number below 1 that share
-    of them. Copies of the encoder (keys, targets, teachers) are frozen with it. Kept in evaluation mode, frozen norms
+    of them (at least one). Copies of the encoder (keys, targets, teachers) are frozen with it. Kept in evaluation mode, frozen norms
     use the statistics that they came with and change no more than the frozen weights do.
 
     Raises:
@@ -57,7 +57,7 @@ def freeze(method: nn.Module, amount: str | float | None) -> list[nn.Module]:
         if amount == "all":
             chosen, direct = [net], list(net.parameters())
         else:
-            count = round(float(amount) * len(split)) if float(amount) < 1 else int(amount)
+            count = max(1, round(float(amount) * len(split))) if float(amount) < 1 else int(amount)
             if count > len(split):
                 raise ConfigError(f"freeze = {amount}, but the encoder has {len(split)} stages; choose less, or all")
             chosen = [part for stage in split[:count] for part in stage]
