@@ -137,4 +137,4 @@ def _cost(line: Line, key: str, digits: int) -> str:
     value = line.mean_cost(key)
     if value is None:
         return "-"
-    return f"{value / 1e6:.3g}M" if value >= 1e6 else f"{value:,.{digits}f}"
+    return f"{value / 1e6:.2f} M" if key == "parameters" else f"{value:,.{digits}f}"
