@@ -125,11 +125,11 @@ def test_the_value_and_the_gradients_are_the_published_ones(
 @pytest.mark.parametrize(
     ("options", "loss"),
     [
-        ({}, 1.127728),
-        ({"margin": 0.2}, 0.928484),
-        ({"objective": "TripletSemiHard", "margin": 0.2}, 0.199679),
-        ({"objective": "TripletAll", "margin": 0.2}, 0.513520),
-        ({"objective": "TripletAll"}, 0.740560),
+        ({}, 0.199679),
+        ({"objective": "TripletHard"}, 0.928484),
+        ({"objective": "TripletHard", "margin": None}, 1.127728),
+        ({"objective": "TripletAll"}, 0.513520),
+        ({"objective": "TripletAll", "margin": None}, 0.740560),
     ],
 )
 def test_triplets_are_the_published_ones(options: dict, loss: float):
@@ -405,7 +405,7 @@ def test_options_say_what_they_mean_and_unknown_ones_are_refused(name: str):
         ("moco", {"momentum": 1.1}, "momentum"),
         ("swav", {"epsilon": 0}, "epsilon"),
         ("vicreg", {"form": "book"}, "form"),
-        ("triplet", {"objective": "TripletSemiHard"}, "no soft margin; set a margin"),
+        ("triplet", {"margin": None}, "no soft margin; set a margin"),
         ("triplet", {"objective": "NTXent"}, "objective"),
         ("wmse", {"eps": 1.0}, "eps"),
     ],

@@ -15,26 +15,26 @@ class TripletOptions(LabelledOptions):
     """Options of the triplet method."""
 
     objective: Literal["TripletHard", "TripletSemiHard", "TripletAll"] = Field(
-        "TripletHard", description="which triplets count"
+        "TripletSemiHard", description="which triplets count; TripletHard in Hermans et al."
     )
     margin: float | None = Field(
-        None, gt=0, description="by how much far should be farther than near; a soft margin (softplus) when unset"
+        0.2, gt=0, description="by how much far should be farther than near; null: a soft margin (softplus)"
     )
 
     @model_validator(mode="after")
     def _has_margin(self) -> TripletOptions:
         if self.objective == "TripletSemiHard" and self.margin is None:
-            raise ValueError("TripletSemiHard has no soft margin; set a margin, such as 0.2")
+            raise ValueError("TripletSemiHard has no soft margin; set a margin such as 0.2, or another objective")
         return self
 
 
 class Triplet(Labelled):
     """Random views of labelled items: those of one class should be closer than any of another class.
 
-    encoder -> two-layer head -> triplets among all views of the batch, by default each anchor with its farthest near
-    and its nearest far row and a soft margin. Items without a label take no part. A batch should hold several items of
-    each class, as `rows_per_class` sees to; with the hardest triplets and a margin, all rows equal is a trap without
-    gradient.
+    encoder -> two-layer head -> triplets among all views of the batch, by default each near pair with the nearest far
+    row that is still farther. Items without a label take no part. A batch should hold several items of each class, as
+    `rows_per_class` sees to. With the hardest triplets all rows equal is a trap: unit rows of classes that overlap were
+    seen to stay there.
     """
 
     name = "triplet"
