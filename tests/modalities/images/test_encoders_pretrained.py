@@ -64,7 +64,7 @@ def test_names_have_parts(name: str, net: str, built_as_published: bool, pretrai
 
 @pytest.mark.parametrize("name", ["@w.safetensors", "small@", "resnet18:", "resnet18:best", ":pretrained"])
 def test_names_with_a_part_missing_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="give a net and a file|the forms are NAME"):
+    with pytest.raises(ConfigError, match=r"give a net and a file|the forms are NAME"):
         encoder(name, 3, 32)
 
 
@@ -288,7 +288,7 @@ def test_weights_that_cannot_be_fetched_say_how_to_do_without(name: str, monkeyp
 
     monkeypatch.setattr(timm, "create_model", offline)
     monkeypatch.setattr(type(models.get_model_weights("resnet18").DEFAULT), "get_state_dict", offline)
-    with pytest.raises(ConfigError, match="could not be fetched: no route to host.*NAME@FILE.safetensors"):
+    with pytest.raises(ConfigError, match=r"could not be fetched: no route to host.*NAME@FILE.safetensors"):
         encoder(f"{name}:pretrained", 3, 32)
 
 
