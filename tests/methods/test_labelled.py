@@ -22,7 +22,7 @@ LABELLED = ("supcon", "triplet", "proxy")
 @pytest.mark.parametrize(
     ("options", "loss", "of_a", "of_b"),
     [
-        ({}, 32.470571, 11.199502, 5.543864),
+        ({"objective": "ProxyAnchor"}, 32.470571, 11.199502, 5.543864),
         ({"objective": "ProxyNCA", "temperature": 1 / 3}, 1.518708, 1.073157, 0.542401),
         ({"objective": "ProxyNCA", "temperature": 1 / 3, "own": False}, -0.760584, 1.673450, 0.926085),
     ],

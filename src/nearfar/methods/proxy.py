@@ -19,11 +19,11 @@ from .method import Contrast, MethodOptions
 class ProxyOptions(LabelledOptions):
     """Options of the proxy method."""
 
-    objective: Literal["ProxyAnchor", "ProxyNCA"] = Field(
-        "ProxyAnchor", description="whether proxies look for items, or items for proxies"
+    objective: Literal["ProxyNCA", "ProxyAnchor"] = Field(
+        "ProxyNCA", description="whether items look for their proxy, or proxies for their items"
     )
     temperature: float | None = Field(
-        None, gt=0, description="divides every score; 1/32 for ProxyAnchor and 1/9 for ProxyNCA when unset"
+        None, gt=0, description="divides every score; 1/9 for ProxyNCA and 1/32 for ProxyAnchor when unset"
     )
     margin: float = Field(0.1, description="of ProxyAnchor: how far near scores should be above 0, and far ones below")
     own: bool = Field(True, description="of ProxyNCA: the own proxy stands in the denominator (ProxyNCA++)")
