@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from nearfar.errors import ConfigError, DataError
 
-from .logistic import Standardise, fit
+from .logistic import SELECTION_ROWS, STRENGTHS, Standardise, choose, fit
 from .segmentation import IGNORE, Segmentation, score_masks
 
 Maps = Callable[[slice], Tensor]
@@ -40,7 +40,7 @@ def dense_probe(
     test_maps: Maps,
     test_masks: np.ndarray,
     cells: int = 20_000,
-    strength: float = 0.01,
+    strength: float | None = None,
     max_iterations: int = 300,
     resamples: int = 1000,
     seed: int = 0,
@@ -50,9 +50,9 @@ def dense_probe(
 
     train_maps, test_maps: give the maps (B, C, h, w) of a slice of pictures, such as `maps.__getitem__` of a tensor;
     they are asked for block by block. Masks: (N, H, W) class numbers, 0 the background, `IGNORE` (255) left out. cells:
-    at most so many training cells, drawn by seed, the same number from every picture. strength: C; it is not chosen,
-    because neighbouring cells are near copies and validation on them would always prefer more. progress: called with
-    (pictures done, of).
+    at most so many training cells, drawn by seed, the same number from every picture. strength: C, chosen when None by
+    validation on the cells of a fifth of the training pictures (whole pictures, since neighbouring cells are near
+    copies of one another). progress: called with (pictures done, of).
 
     Raises DataError: no masks, a single class in the training masks, or maps with NaN.
 
@@ -72,11 +72,12 @@ def dense_probe(
     classes = 1 + max(_largest(train_masks), _largest(test_masks), 1)
     generator = np.random.default_rng([seed, 4])
     each = max(1, cells // len(train_masks))
-    rows, labels = [], []
+    rows, labels, pictures = [], [], []
     for part in _parts(len(train_masks)):
-        features, below = _cells(train_maps(part), train_masks[part], classes, each, generator)
+        features, below, picture = _cells(train_maps(part), train_masks[part], classes, each, generator)
         rows.append(features)
         labels.append(below)
+        pictures.append(part.start + picture)
         tell(part.stop, total)
     x, y = np.concatenate(rows), np.concatenate(labels)
     if len(x) and not np.isfinite(x).all():
@@ -87,7 +88,11 @@ def dense_probe(
             "two are needed: 0 for the background, 1, 2, ... for what stands before it (255 is ignored)"
         )
     scale = Standardise(x)
-    model = fit(scale(x), y, strength, max_iterations=max_iterations)
+    chosen = strength
+    if chosen is None:
+        folds = _folds(y, np.concatenate(pictures), seed)
+        chosen, _ = choose(scale(x), y, STRENGTHS, max_iterations, seed, folds)
+    model = fit(scale(x), y, chosen, max_iterations=max_iterations)
     shown = np.unique(y)
     predictions = np.empty(test_masks.shape, dtype=np.uint8)
     for part in _parts(len(test_masks)):
@@ -100,7 +105,8 @@ def dense_probe(
     settings = {
         "cells": len(x),
         "train": len(train_masks),
-        "C": strength,
+        "C": chosen,
+        "chosen_C": strength is None,
         "map": [c, h, w],
         "mask": list(test_masks.shape[1:]),
         "converged": model.converged,
@@ -130,8 +136,8 @@ def enlarge(scores: Tensor, size: Sequence[int]) -> Tensor:
 
 def _cells(
     maps: Tensor, masks: np.ndarray, classes: int, each: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """(n, C) cells of a block of pictures, at most `each` from one, and their (n,) classes."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n, C) cells of a block of pictures, at most `each` from one, their (n,) classes and their pictures."""
     b, c, h, w = maps.shape
     below = shrink_masks(masks, (h, w), classes).reshape(b, h * w)
     # The first of a random order, unlabelled cells put last.
@@ -139,7 +145,20 @@ def _cells(
     labels = np.take_along_axis(below, order, axis=1)
     cells = maps.float().cpu().reshape(b, c, h * w).numpy()
     features = np.take_along_axis(cells, order[:, None, :], axis=2).transpose(0, 2, 1)
-    return features[labels != IGNORE], labels[labels != IGNORE]
+    counted = labels != IGNORE
+    return features[counted], labels[counted], np.nonzero(counted)[0]
+
+
+def _folds(y: np.ndarray, pictures: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cells to fit on and cells of other pictures to validate on; none where that cannot be had."""
+    generator = np.random.default_rng([seed, 7])
+    order = generator.permutation(np.unique(pictures))
+    held = np.isin(pictures, order[: len(order) // 5])
+    some = np.zeros(len(y), dtype=bool)
+    some[generator.permutation(len(y))[:SELECTION_ROWS]] = True
+    fitted = np.flatnonzero(some & ~held)
+    scored = np.flatnonzero(some & held & np.isin(y, y[fitted]))
+    return [(fitted, scored)] if len(np.unique(y[fitted])) > 1 and len(scored) else []
 
 
 def _parts(n: int) -> Iterator[slice]:

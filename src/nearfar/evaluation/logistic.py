@@ -86,16 +86,23 @@ def fit(
 
 
 def choose(
-    x: np.ndarray, y: np.ndarray, strengths: Sequence[float], max_iterations: int, seed: int
+    x: np.ndarray,
+    y: np.ndarray,
+    strengths: Sequence[float],
+    max_iterations: int,
+    seed: int,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> tuple[float, list[dict[str, float]]]:
     """The C with the least validation cross-entropy, which is smooth where accuracy on few rows is not.
+
+    folds: (fit, held) rows; those of `splits` when None.
 
     From the smallest C upwards, each fit starting at the one before; the search ends at the first rise, since the
     large C that follow are the slow ones and fit the training rows ever closer.
     """
     if not strengths:
         raise ConfigError("give at least one C to choose from")
-    folds = splits(y, seed)
+    folds = splits(y, seed) if folds is None else folds
     if not folds:
         return DEFAULT_STRENGTH, []
     models = [_unfitted(min(strengths), max_iterations) for _ in folds]

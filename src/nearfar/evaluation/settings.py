@@ -36,12 +36,17 @@ class EvaluationSettings(Settings):
     finetune_lr: float = Field(1e-3, gt=0, description="highest learning rate (finetune)")
     finetune_batch_size: int = Field(64, ge=2, description="rows of an update (finetune)")
     finetune_weight_decay: float = Field(1e-2, ge=0, description="decay of matrices and filters (finetune)")
+    finetune_view_share: float = Field(
+        0.5, ge=0, le=1, description="how often a random view is learnt from in place of the plain row (finetune)"
+    )
     finetune_per_class: int | None = Field(None, ge=1, description="labels of each class; all when unset (finetune)")
     finetune_draws: int | None = Field(
         None, ge=1, description="trainings that are averaged; 1 with all labels, else 3 when unset (finetune)"
     )
     dense_cells: int = Field(20_000, ge=1, description="cells of feature maps that are fitted at most (dense)")
-    dense_strength: float = Field(0.01, gt=0, description="C of the logistic regression (dense)")
+    dense_strength: float | None = Field(
+        None, gt=0, description="C of the logistic regression, chosen by validation when unset (dense)"
+    )
     resamples: int = Field(1000, ge=1, description="of the bootstrap behind every interval")
     seed: int = Field(0, ge=0, description="of splits, draws, training and resamples")
 

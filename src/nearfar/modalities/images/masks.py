@@ -157,7 +157,8 @@ class _Files:
 
 def _list(folder: Path) -> _Files:
     if not folder.is_dir():
-        raise DataError(f"{printable(folder)}: no such folder; give pictures with masks, or with transparency")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise DataError(f"{printable(folder)}: {what}; give a folder of pictures with masks, or with transparency")
     pictures, drawn = folder / "images", folder / "masks"
     if not (pictures.is_dir() and drawn.is_dir()):
         listing = list_folder(folder)
