@@ -33,7 +33,7 @@ def test_a_named_strategy_is_what_it_says():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Strategy("fast"), "'auto', 'dense' or 'tiled', not 'fast'"),
+        (lambda: Strategy("fast"), "one of auto, dense, tiled, gathered, ring, not 'fast'"),
         (lambda: Strategy.of("cached"), "not 'cached'"),
         (lambda: Strategy("tiled", tile=0), "a tile has at least one row, got 0"),
     ],

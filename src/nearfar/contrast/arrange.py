@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .ranks import Shares
 from .relation import Relation, matching, opposite, paired, same_key
 
 
@@ -17,6 +18,7 @@ class Arrangement:
     anchors: Tensor
     candidates: Tensor
     relation: Relation
+    shares: Shares | None = None  # who holds which rows, where the batch is spread over several processes
 
 
 def check_views(name: str, views: tuple[Tensor, ...]) -> list[Tensor]:

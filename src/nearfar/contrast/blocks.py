@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from .reductions import Reduction
 from .relation import Relation
 from .similarity import Similarity
 
+KINDS = ("auto", "dense", "tiled", "gathered", "ring")
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -24,18 +27,21 @@ class Strategy:
 
     Args:
         kind: "dense" builds the whole matrix, "tiled" computes every tile again in the backward pass, and "auto" visits
-            tiles too but keeps their scores for the backward pass while they stay below `budget` bytes.
+            tiles too but keeps their scores for the backward pass while they stay below `budget` bytes. "gathered" and
+            "ring" take the rows of all processes of `group` for one batch (see `ring`).
         tile: rows and columns of a tile; None: 512 on CPU, 4096 elsewhere, and half of the rows at most.
         budget: bytes of scores that "auto" keeps.
+        group: of torch.distributed, for "gathered" and "ring"; None for all processes.
     """
 
     kind: str = "auto"
     tile: int | None = None
     budget: int = 16 << 20
+    group: Any = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("auto", "dense", "tiled"):
-            raise ValueError(f"a strategy is 'auto', 'dense' or 'tiled', not {self.kind!r}")
+        if self.kind not in KINDS:
+            raise ValueError(f"a strategy is one of {', '.join(KINDS)}, not {self.kind!r}")
         if self.tile is not None and self.tile < 1:
             raise ValueError(f"a tile has at least one row, got {self.tile}")
 
@@ -48,6 +54,11 @@ class Strategy:
     def dense(self) -> bool:
         """True when the whole matrix is to be built."""
         return self.kind == "dense"
+
+    @property
+    def spread(self) -> bool:
+        """True when the batch is spread over several processes."""
+        return self.kind in ("gathered", "ring")
 
     def keeps(self, scores: int, like: Tensor) -> bool:
         """True when so many scores are kept from the forward to the backward pass."""

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from .arrange import Arrangement, arrange
 from .blocks import Strategy
+from .ranks import Ranks
 from .reductions import Mean, Reduction
 from .relation import Relation
+from .ring import RankScores, arrange_over
 from .scores import Scores
 from .similarity import Constant, Cosine, Dot, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
@@ -154,12 +156,13 @@ class Composition(Objective):
         strategy: str | Strategy | None = None,
     ) -> Tensor:
         """The scalar value; arguments as in `inspect`."""
-        made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
+        made = self._arrange(views, ids, labels, relation, negatives, negative_ids, strategy)
         return torch.stack(list(self._pooled(made, strategy).values())).sum()
 
     def terms(self, *views: Tensor, strategy: str | Strategy | None = None, **near: Any) -> dict[str, Tensor]:
         """Named scalar parts that add up to the value, with gradients; arguments as in `inspect`."""
-        given = [near.pop(name, None) for name in ("ids", "labels", "relation", "negatives", "negative_ids")]
+        names = ("ids", "labels", "relation", "negatives", "negative_ids")
+        given: list[Any] = [*(near.pop(name, None) for name in names), strategy]
         if near:
             raise TypeError(f"{type(self).__name__}.terms takes no {', '.join(near)}")
         return self._pooled(self._arrange(views, *given), strategy)
@@ -197,7 +200,7 @@ class Composition(Objective):
         Raises:
             ValueError: rows do not match, or nothing says who is near.
         """
-        made = self._arrange(views, ids, labels, relation, negatives, negative_ids)
+        made = self._arrange(views, ids, labels, relation, negatives, negative_ids, strategy)
         with torch.autocast(made.anchors.device.type, enabled=False):
             scores = self._scores(made, strategy)
             parts = {
@@ -207,7 +210,7 @@ class Composition(Objective):
             pooled = {name: _pool(values, weights) for name, (values, weights) in parts.items()}
             per_anchor, weight = _together(parts)
             with torch.no_grad():
-                plain = Scores(self.similarity, made.anchors, made.candidates, made.relation, 1.0, scores.strategy)
+                plain = self._scores(made, strategy, temperature=1.0, two_way=False)
                 near, far = plain.reduce(Mean("near"), Mean("far"))
                 counts, unrelated = plain.counts, self.similarity.unrelated
                 chance = None if unrelated is None else self._if_all_score(made, unrelated, strategy)
@@ -244,7 +247,7 @@ class Composition(Objective):
                 return super().rows(function)
 
         with torch.no_grad():
-            made = self._arrange((z, z), None, None, None, None, None)
+            made = self._arrange((z, z), None, None, None, None, None, "dense")
             temperature = current(self.temperature)
             self._terms(Recording(self.similarity, made.anchors, made.candidates, made.relation, temperature, "dense"))
         rows = {
@@ -262,22 +265,33 @@ class Composition(Objective):
         }
 
     def _arrange(
-        self, views: Any, ids: Any, labels: Any, relation: Any, negatives: Any, negative_ids: Any
+        self,
+        views: Any,
+        ids: Any,
+        labels: Any,
+        relation: Any,
+        negatives: Any,
+        negative_ids: Any,
+        strategy: str | Strategy | None = None,
     ) -> Arrangement:
-        return arrange(type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids)
+        given = type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids
+        chosen = Strategy.of(strategy or self.strategy)
+        return arrange_over(Ranks(chosen.group), *given) if chosen.spread else arrange(*given)
 
     def _scores(
-        self, made: Arrangement, strategy: str | Strategy | None, similarity: Similarity | None = None
+        self,
+        made: Arrangement,
+        strategy: str | Strategy | None,
+        similarity: Similarity | None = None,
+        temperature: float | None = None,
+        two_way: bool | None = None,
     ) -> Scores:
-        return Scores(
-            similarity or self.similarity,
-            made.anchors,
-            made.candidates,
-            made.relation,
-            current(self.temperature),
-            strategy or self.strategy,
-            self.two_way,
-        )
+        chosen, similarity = Strategy.of(strategy or self.strategy), similarity or self.similarity
+        divisor = current(self.temperature) if temperature is None else temperature
+        both = self.two_way if two_way is None else two_way
+        if made.shares is not None:
+            return RankScores(similarity, made, divisor, chosen, both)
+        return Scores(similarity, made.anchors, made.candidates, made.relation, divisor, chosen, both)
 
     def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor | None]]:
         """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count."""

@@ -53,6 +53,10 @@ class Relation:
         """The same relation with anchors and candidates exchanged."""
         raise NotImplementedError
 
+    def part(self, rows: Tensor, columns: Tensor) -> Relation:
+        """The relation between some of the anchors and some of the candidates, given by number, each once."""
+        raise NotImplementedError
+
 
 class PairRelation(Relation):
     """Near pairs and ignored pairs are listed; every other pair is far, or ignored when `far` lists the far ones too.
@@ -146,13 +150,19 @@ class PairRelation(Relation):
     def t(self) -> Relation:
         """See `Relation.t`."""
         assert self.near is not None
-        own = None
-        if self.own is not None:
-            own = torch.full((self.shape[1],), -1, dtype=torch.long, device=self.own.device)
-            mine = (self.own >= 0).nonzero().squeeze(1)
-            own[self.own[mine]] = mine
+        own = _own_of_candidates(self.own, self.shape[1])
         ignored, far = self.ignored and self.ignored.t, self.far and self.far.t
         return PairRelation(self.shape[::-1], self.near.t, ignored, far, own, self.symmetric)
+
+    def part(self, rows: Tensor, columns: Tensor) -> Relation:
+        """See `Relation.part`."""
+        assert self.near is not None
+        r, c = _places(rows, self.shape[0]), _places(columns, self.shape[1])
+        near, ignored, far = (p and _pairs_within(p, r, c) for p in (self.near, self.ignored, self.far))
+        assert near is not None
+        own = None if self.own is None else _own_within(self.own[rows], c)
+        shape = (len(rows), len(columns))
+        return PairRelation(shape, near, ignored, far, own, self.symmetric and torch.equal(rows, columns))
 
 
 class KeyRelation(Relation):
@@ -214,12 +224,16 @@ class KeyRelation(Relation):
         assert self.keys is not None
         if self.symmetric:
             return self
-        own = None
-        if self.own is not None:
-            own = torch.full((self.shape[1],), -1, dtype=torch.long, device=self.own.device)
-            mine = (self.own >= 0).nonzero().squeeze(1)
-            own[self.own[mine]] = mine
+        own = _own_of_candidates(self.own, self.shape[1])
         return KeyRelation(self.keys[1], self.keys[0], own)
+
+    def part(self, rows: Tensor, columns: Tensor) -> Relation:
+        """See `Relation.part`."""
+        assert self.keys is not None
+        if self.symmetric and torch.equal(rows, columns):
+            return KeyRelation(self.keys[0][rows])
+        own = None if self.own is None else _own_within(self.own[rows], _places(columns, self.shape[1]))
+        return KeyRelation(self.keys[0][rows], self.keys[1][columns], own)
 
 
 class WeightRelation(Relation):
@@ -240,9 +254,10 @@ class WeightRelation(Relation):
         candidates: Tensor | None = None,
         symmetric: bool = False,
     ) -> None:
-        self.weight, self.anchors, self.same = weight, anchors, candidates is None
+        self.weight, self.anchors = weight, anchors
+        self.own = torch.arange(len(anchors), device=anchors.device) if candidates is None else None
+        self.symmetric = symmetric and candidates is None
         self.candidates = anchors if candidates is None else candidates
-        self.symmetric = symmetric and self.same
         self.shape, self.near, self.keys = (len(anchors), len(self.candidates)), None, None
 
     def _block(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
@@ -250,9 +265,8 @@ class WeightRelation(Relation):
         size = (rows.stop - rows.start, columns.stop - columns.start)
         if near.shape != size or far.shape != size:
             raise ValueError(f"weight must give two matrices {size}, got {tuple(near.shape)} and {tuple(far.shape)}")
-        if self.same:
-            r = torch.arange(rows.start, rows.stop, device=near.device)
-            mine = r[:, None] == torch.arange(columns.start, columns.stop, device=near.device)[None, :]
+        if self.own is not None:
+            mine = self.own[rows, None] == torch.arange(columns.start, columns.stop, device=near.device)[None, :]
             near.masked_fill_(mine, 0)
             far.masked_fill_(mine, 0)
         return near, far
@@ -272,14 +286,52 @@ class WeightRelation(Relation):
             near.append((n > 0).sum(1))
             far.append((f > 0).sum(1))
             ignored.append(((n == 0) & (f == 0)).sum(1))
-        return Counts(torch.cat(near), torch.cat(far), torch.cat(ignored) - int(self.same))
+        return Counts(
+            torch.cat(near), torch.cat(far), torch.cat(ignored) - (0 if self.own is None else (self.own >= 0).long())
+        )
 
     @property
     def t(self) -> Relation:
         """See `Relation.t`."""
-        if self.same:
-            return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.anchors, None, self.symmetric)
-        return WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.candidates, self.anchors)
+        made = WeightRelation(lambda a, c: _both_t(self.weight(c, a)), self.candidates, self.anchors)
+        made.own, made.symmetric = _own_of_candidates(self.own, self.shape[1]), self.symmetric
+        return made
+
+    def part(self, rows: Tensor, columns: Tensor) -> Relation:
+        """See `Relation.part`."""
+        made = WeightRelation(self.weight, self.anchors[rows], self.candidates[columns])
+        if self.own is not None:
+            made.own = _own_within(self.own[rows], _places(columns, self.shape[1]))
+        made.symmetric = self.symmetric and torch.equal(rows, columns)
+        return made
+
+
+def _own_of_candidates(own: Tensor | None, count: int) -> Tensor | None:
+    """For each candidate the anchor that is itself, -1 if none."""
+    if own is None:
+        return None
+    out = own.new_full((count,), -1)
+    mine = (own >= 0).nonzero().squeeze(1)
+    out[own[mine]] = mine
+    return out
+
+
+def _places(chosen: Tensor, count: int) -> Tensor:
+    """For each of `count` rows its place among the chosen ones, -1 where it was not chosen."""
+    out = torch.full((count,), -1, dtype=torch.long, device=chosen.device)
+    out[chosen] = torch.arange(len(chosen), device=chosen.device)
+    return out
+
+
+def _own_within(own: Tensor, places: Tensor) -> Tensor:
+    return torch.where(own >= 0, places[own.clamp_min(0)], -1)
+
+
+def _pairs_within(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
+    """Pairs of which both ends were chosen, by their new places."""
+    r, c = rows[pairs.rows], columns[pairs.columns]
+    kept = (r >= 0) & (c >= 0)
+    return Pairs(r[kept], c[kept], None if pairs.weights is None else pairs.weights[kept])
 
 
 def _together(one: Pairs, other: Pairs | None) -> Pairs:

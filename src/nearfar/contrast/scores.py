@@ -37,12 +37,22 @@ class Scores:
         two_way: bool = False,
     ) -> None:
         self.similarity, self.relation = similarity, relation
-        self.anchors, self.candidates = anchors, candidates
+        self._anchors, self._candidates = anchors, candidates
         self.temperature = temperature
         self.u, self.v = similarity.prepare(anchors, candidates, temperature)
         self.strategy = Strategy.of(strategy)
         self.two_way = two_way and not relation.symmetric
         self.dense = self.strategy.dense
+
+    @property
+    def anchors(self) -> Tensor:
+        """The anchors (R, D), as they were given."""
+        return self._anchors
+
+    @property
+    def candidates(self) -> Tensor:
+        """The candidates (C, D), as they were given."""
+        return self._candidates
 
     @cached_property
     def counts(self) -> Counts:
@@ -110,7 +120,8 @@ class Scores:
             return panel(u, v, 0)
         side = self.strategy.side(relation.shape, u)
         height = max(1, side * side // max(1, len(v)))
-        parts = [checkpoint(panel, u[rows], v, rows.start, use_reentrant=False) for rows in slices(len(u), height)]
+        panels = slices(len(u), height) or [slice(0, 0)]  # of no rows the statistics have no values, but there are some
+        parts = [checkpoint(panel, u[rows], v, rows.start, use_reentrant=False) for rows in panels]
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
 
     def _for_side(self, reduction: Reduction, side: str) -> Reduction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -116,7 +116,7 @@ class Spectral(Composition):
         made = super()._arrange(*how)
         anchors = shorten(made.anchors)
         same = made.candidates is made.anchors
-        return Arrangement(anchors, anchors if same else shorten(made.candidates), made.relation)
+        return replace(made, anchors=anchors, candidates=anchors if same else shorten(made.candidates))
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Attraction, linear, and repulsion, quadratic."""

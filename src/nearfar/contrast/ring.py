@@ -1,0 +1,257 @@
+"""Strategies `gathered` and `ring`: the statistics of one batch whose rows are spread over several processes.
+
+Every process computes the statistics of its own anchors against all candidates: with `gathered` it holds all candidate
+rows, O(N D); with `ring` the rows of the processes travel round, one block at a time, and so do their gradients on the
+way back. The statistics, one number per anchor, are then gathered, so that the finish of an objective sees all anchors
+and need not know. See `ranks` for how gradients come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .arrange import Arrangement, arrange, check_views
+from .blocks import Strategy, pair_scores
+from .ranks import Ranks, Shares, own_part, statistic, whole
+from .reductions import Reduction
+from .relation import Relation
+from .scores import RowFunction, Scores
+from .similarity import Similarity
+from .tiled import SAFE_EXPONENT, Plan, Return, Sweep, begin, deal, unpack, visit
+
+
+def arrange_over(
+    ranks: Ranks,
+    name: str,
+    layout: str,
+    views: tuple[Tensor, ...],
+    ids: Tensor | None,
+    labels: Tensor | None,
+    relation: Relation | None,
+    negatives: Tensor | None,
+    negative_ids: Tensor | None,
+) -> Arrangement:
+    """The rows of this process, with the relation over those of all; arguments as for `arrange`.
+
+    The batch of all processes is theirs one after the other, in order of rank; a relation that is given is over all
+    of it. Negatives that are given belong to the process that gives them: a common queue is to be shared out.
+    """
+    rows = check_views(name, views)
+    n, device = len(rows[0]), rows[0].device
+    if relation is not None:
+        first = _numbers(ranks.sizes(n, device), device)
+        last = first if len(rows) == 1 else _numbers(ranks.sizes(len(rows[-1]), device), device)
+        ghosts = [_ghost(rows[0], first)] if len(rows) == 1 else [_ghost(rows[0], first), _ghost(rows[0], last)]
+        made = arrange(name, layout, tuple(ghosts), ids, labels, relation, negatives, negative_ids)
+        return Arrangement(rows[0], rows[-1], made.relation, Shares(ranks, first, last))
+    keys = labels if labels is not None else ids
+    if keys is not None:
+        keys = torch.as_tensor(keys, device=device).long()
+    elif len(rows) > 1 and layout == "joint":
+        sizes = ranks.sizes(n, device)
+        keys = torch.arange(n, device=device) + sum(sizes[: ranks.rank])
+    if layout == "joint" and len(rows) > 1:
+        assert keys is not None
+        rows, keys = [torch.cat(rows)], keys.repeat(len(rows))
+    everyone = None if keys is None else torch.cat(ranks.gather(keys))
+    first = _numbers(ranks.sizes(len(rows[0]), device), device)
+    count = sum(len(p) for p in first)
+    extra = None
+    if negatives is not None:
+        extra = _numbers(ranks.sizes(len(negatives), device), device)
+        negative_ids = negative_ids if negative_ids is None else torch.cat(ranks.gather(negative_ids.long()))
+    made = arrange(
+        name, layout, tuple(_ghost(row, first) for row in rows),
+        everyone if labels is None else None, everyone if labels is not None else None, None,
+        None if extra is None else _ghost(rows[0], extra), negative_ids,
+    )  # fmt: skip
+    own, candidates = rows[0], rows[-1]
+    if extra is None or negatives is None:
+        return Arrangement(own, candidates, made.relation, Shares(ranks, first, first))
+    places = [torch.cat([mine, more + count]) for mine, more in zip(first, extra, strict=True)]
+    return Arrangement(
+        own, torch.cat([candidates, negatives.to(own.dtype)]), made.relation, Shares(ranks, first, places)
+    )
+
+
+def _numbers(sizes: list[int], device: torch.device) -> list[Tensor]:
+    """Consecutive numbers for the rows of every process."""
+    return list(torch.arange(sum(sizes), device=device).split(sizes))
+
+
+def _ghost(row: Tensor, places: list[Tensor]) -> Tensor:
+    """As many rows as all processes have, without content: who is near whom depends on their number alone."""
+    return row.new_zeros((sum(len(p) for p in places), 1))
+
+
+class Ring(torch.autograd.Function):
+    """All reductions of this process's anchors, while the candidates of the processes travel past.
+
+    `plans[s]` is for the candidates of process s.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, u: Tensor, v: Tensor, plans: list[Plan], ranks: Ranks, sizes: list[int], *given: Tensor
+    ) -> tuple[Tensor, ...]:
+        """One statistic per reduction and own anchor."""
+        plan = plans[ranks.rank]
+        states = begin(plan, [len(u)] * len(plan.reductions), u)
+        block = v
+        for hop in range(ranks.world):
+            source = (ranks.rank - hop) % ranks.world
+            coming = ranks.pass_on(block, sizes[source - 1]) if hop < ranks.world - 1 else None
+            visit(plans[source], u, block, states, deal(plan, given))
+            block = block if coming is None else coming()
+        out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        ctx.plans, ctx.ranks, ctx.sizes = plans, ranks, sizes  # type: ignore[attr-defined]
+        ctx.lengths = [len(s) for s in states]  # type: ignore[attr-defined]
+        ctx.save_for_backward(u, v, *given, *(t for s in states for t in s))
+        ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+        """The candidates travel once more, and their gradients with them, home."""
+        ranks: Ranks = ctx.ranks
+        plan: Plan = ctx.plans[ranks.rank]
+        u, v, *rest = ctx.saved_tensors
+        given, states, _ = unpack(plan, rest, ctx.lengths)
+        way = Return(plan, states, upstream, given)
+        du, block, gradient = torch.zeros_like(u), v, torch.zeros_like(v)
+        for hop in range(ranks.world):
+            source = (ranks.rank - hop) % ranks.world
+            incoming = ctx.sizes[source - 1]
+            coming = ranks.pass_on(block, incoming) if hop < ranks.world - 1 else None
+            way.visit(ctx.plans[source], u, block, du, gradient)
+            gradient = ranks.pass_on(gradient, incoming)()
+            block = block if coming is None else coming()
+        return du, gradient, None, None, None, *(t for tensors in way.dgiven for t in tensors)
+
+
+class RankScores(Scores):
+    """Scores of one batch over several processes: the same statistics, of all anchors, on every process."""
+
+    def __init__(
+        self,
+        similarity: Similarity,
+        made: Arrangement,
+        temperature: float | Tensor,
+        strategy: Strategy,
+        two_way: bool,
+    ) -> None:
+        assert made.shares is not None
+        self.shares = made.shares
+        super().__init__(similarity, made.anchors, made.candidates, made.relation, temperature, strategy, two_way)
+
+    @cached_property
+    def anchors(self) -> Tensor:
+        """The anchors of all processes."""
+        return whole(self._anchors, self.shares.ranks, self.shares.anchors)
+
+    @cached_property
+    def candidates(self) -> Tensor:
+        """The candidates of all processes."""
+        return whole(self._candidates, self.shares.ranks, self.shares.candidates)
+
+    def reduce(self, *reductions: Reduction) -> list[Tensor]:
+        """See `Scores.reduce`."""
+        one = self._side(self.u, self.v, self.relation, self.shares, [self._for_side(r, "anchors") for r in reductions])
+        if not self.two_way:
+            return one
+        turned = [self._for_side(r, "candidates") for r in reductions]
+        other = self._side(self.v, self.u, self.relation.t, self.shares.t, turned)
+        return [torch.cat(pair) for pair in zip(one, other, strict=True)]
+
+    def _side(
+        self, u: Tensor, v: Tensor, relation: Relation, shares: Shares, reductions: list[Reduction]
+    ) -> list[Tensor]:
+        ranks, anchors = shares.ranks, shares.anchors
+        local = [
+            replace(r, given=tuple(t if t.ndim == 0 else own_part(t, ranks, anchors) for t in r.given))
+            for r in reductions
+        ]
+        done: dict[int, Tensor] = {}
+        if _at_home(relation, shares):
+            home = relation.part(anchors[ranks.rank], shares.candidates[ranks.rank]).near
+            assert home is not None
+            values = pair_scores(self.similarity, u[home.rows], v[home.columns])
+            for k, r in enumerate(local):
+                if r.over == "near":
+                    of = (
+                        values if r.of is None else r.of(values, *(t if t.ndim == 0 else t[home.rows] for t in r.given))
+                    )
+                    done[k] = r.of_pairs(of, home.weights, home.rows, len(u))
+        left = [k for k in range(len(local)) if k not in done]
+        if left:
+            work = tuple(local[k] for k in left)
+            visited = self._gathered if self.strategy.kind == "gathered" else self._ring
+            done.update(zip(left, visited(u, v, relation, shares, work), strict=True))
+        return [statistic(done[k], ranks, anchors) for k in range(len(local))]
+
+    def _gathered(
+        self, u: Tensor, v: Tensor, relation: Relation, shares: Shares, work: tuple[Reduction, ...]
+    ) -> tuple[Tensor, ...]:
+        own = shares.anchors[shares.ranks.rank]
+        everyone = whole(v, shares.ranks, shares.candidates)
+        plan = self._plan(relation.part(own, torch.arange(len(everyone), device=own.device)), work, u, everyone)
+        made: tuple[Tensor, ...] = Sweep.apply(u, everyone, plan, *(t for r in work for t in r.given))
+        return made
+
+    def _ring(
+        self, u: Tensor, v: Tensor, relation: Relation, shares: Shares, work: tuple[Reduction, ...]
+    ) -> tuple[Tensor, ...]:
+        ranks = shares.ranks
+        own, sizes = shares.anchors[ranks.rank], [len(c) for c in shares.candidates]
+        longest = [torch.cat(ranks.gather(_longest(rows))) for rows in (u, v)]
+        plans = [self._plan(relation.part(own, theirs), work, *longest) for theirs in shares.candidates]
+        for source, plan in enumerate(plans):
+            plan.first = sum(sizes[:source])
+        made: tuple[Tensor, ...] = Ring.apply(u, v, plans, ranks, sizes, *(t for r in work for t in r.given))
+        return made
+
+    def _plan(self, relation: Relation, work: tuple[Reduction, ...], u: Tensor, v: Tensor) -> Plan:
+        tile = self.strategy.side(relation.shape, u)
+        bounded = self.similarity.bound(u, v) <= SAFE_EXPONENT
+        return Plan(self.similarity, relation.in_tiles(tile), work, ("anchors",) * len(work), tile, bounded)
+
+    def rows(self, function: RowFunction) -> tuple[Tensor, ...]:
+        """See `Scores.rows`; whole rows need all candidates in one place."""
+        sides = [(self.u, self.v, self.relation, self.shares)]
+        if self.two_way:
+            sides.append((self.v, self.u, self.relation.t, self.shares.t))
+        parts = []
+        for u, v, relation, shares in sides:
+            own = shares.anchors[shares.ranks.rank]
+            everyone = whole(v, shares.ranks, shares.candidates)
+            part = relation.part(own, torch.arange(len(everyone), device=own.device))
+            # A process without rows takes part in the backward pass too, or the others would wait for it.
+            nothing = u[:0].sum() + everyone[:0].sum()
+            found = (t + nothing for t in self._rows(u, everyone, part, function))
+            parts.append([statistic(t, shares.ranks, shares.anchors) for t in found])
+        return tuple(torch.cat(t) for t in zip(*parts, strict=True))
+
+
+def _at_home(relation: Relation, shares: Shares) -> bool:
+    """Whether the near pairs are listed and each has both ends in one process, as the views of an item have."""
+    near = relation.near
+    if near is None or near.weights is not None:
+        return False
+    homes = []
+    for numbers, places in ((near.rows, shares.anchors), (near.columns, shares.candidates)):
+        home = numbers.new_empty(sum(len(p) for p in places))
+        for rank, place in enumerate(places):
+            home[place] = rank
+        homes.append(home[numbers])
+    return torch.equal(*homes)
+
+
+def _longest(rows: Tensor) -> Tensor:
+    """The row of greatest length, (1, K), or none of none."""
+    return rows[rows.detach().square().sum(1).argmax()][None].detach() if len(rows) else rows.detach()
