@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from nearfar.errors import ConfigError, DataError
-from nearfar.modalities.images import transforms, views
+from nearfar.modalities.images import colours, transforms, views
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose
 from nearfar.modalities.images.views import ImageViews, crop_boxes
 
@@ -50,6 +50,28 @@ ONE = torch.ones(1)
 NO = torch.zeros(1, dtype=torch.bool)
 
 
+def cut(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`resample` with the items first."""
+    out = torch.empty(images.shape[1], len(images), rows.shape[1], columns.shape[1])
+    return transforms.resample(images, rows, columns, out).transpose(0, 1)
+
+
+def coloured(images: Tensor, maps: colours.ColourMaps) -> Tensor:
+    """Colour maps and the hue rotation between them, as `ImageViews` puts them together."""
+    b, c = images.shape[:2]
+    planes = torch.cat(
+        [torch.zeros(1, *images.shape[2:]).expand(b, -1, -1, -1), images, torch.ones_like(images[:, :1])], 1
+    )
+    planes = planes.transpose(0, 1).flatten(2).contiguous()
+    out = torch.empty(b, c, planes.shape[2])
+    if maps.before is None:
+        planes = planes[1:]
+    else:
+        colours.apply_colour(planes[1:], maps.before, [0] * c, [1] * c, out)
+        colours.rotate_hue(out, maps.share, planes)
+    return colours.apply_colour(planes, maps.after, [0] * c, [1] * c, out).view_as(images)
+
+
 # Each operation equals torchvision's.
 
 
@@ -65,7 +87,7 @@ def test_resampling_is_resized_crop(box: tuple[int, int, int, int], size: int, m
     columns = transforms.resampling(torch.tensor([left]), torch.tensor([width]), size, 53, torch.tensor([mirror]))
     want = F.resized_crop(image, top, left, height, width, [size, size], antialias=True)
     want = F.horizontal_flip(want) if mirror else want
-    torch.testing.assert_close(transforms.resample(image, rows, columns), want, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cut(image, rows, columns), want, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +97,7 @@ def test_blurring_is_gaussian_blur(size: int, radius: int, sigma: float) -> None
     image = torch.rand(1, 3, size, size, generator=generator())
     kernel = transforms.blurring(torch.tensor([sigma]), size, radius)
     want = F.gaussian_blur(image, [2 * radius + 1] * 2, [sigma, sigma])
-    torch.testing.assert_close(transforms.resample(image, kernel, kernel), want, atol=2e-6, rtol=0)
+    torch.testing.assert_close(cut(image, kernel, kernel), want, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -84,24 +106,40 @@ def test_one_colour_operation_is_torchvisions(operation: int, factor: float, cha
     image = torch.rand(1, channels, 9, 9, generator=generator())
     factors = [ONE, ONE, ONE]
     factors[operation] = torch.tensor([factor])
-    _, colour = transforms.colour_maps(*factors, NO, None, channels)
+    got = coloured(image, colours.colour_maps(*factors, NO, None, None, channels))
     want = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)[operation](image, factor)
-    got = transforms.apply_colour(image.flatten(2), colour).view_as(image)
     torch.testing.assert_close(got, want, atol=2e-6, rtol=0)
 
 
 def test_hue_is_torchvisions_also_for_greys_and_pure_colours() -> None:
     corners = torch.tensor(list(itertools.product([0.0, 0.25, 0.5, 1.0], repeat=3))).T.reshape(1, 3, 8, 8)
     images = torch.cat([corners, torch.rand(1, 3, 8, 8, generator=generator())])
-    for turns in (-0.5, -0.2, -1 / 6, 0.0, 0.01, 1 / 3, 0.5):
-        got = transforms.rotate_hue_(images.flatten(2).clone(), torch.full((2,), turns)).view_as(images)
+    one, order = torch.ones(2), torch.arange(4).expand(2, -1)
+    for turns in (
+        -0.5,
+        -0.45,
+        -1 / 3,
+        -0.2,
+        -1 / 6,
+        -1 / 12,
+        -0.01,
+        0.0,
+        0.01,
+        1 / 12,
+        0.1,
+        1 / 6,
+        0.25,
+        1 / 3,
+        0.4,
+        0.5,
+    ):
+        got = coloured(images, colours.colour_maps(one, one, one, one < 0, one * turns, order, 3))
         torch.testing.assert_close(got, F.adjust_hue(images, turns), atol=3e-6, rtol=0)
 
 
 def test_grey_is_torchvisions() -> None:
     image = torch.rand(1, 3, 9, 9, generator=generator())
-    _, colour = transforms.colour_maps(ONE, ONE, ONE, ~NO, None, 3)
-    got = transforms.apply_colour(image.flatten(2), colour).view_as(image)
+    got = coloured(image, colours.colour_maps(ONE, ONE, ONE, ~NO, None, None, 3))
     torch.testing.assert_close(got, F.rgb_to_grayscale(image, 3), atol=2e-6, rtol=0)
 
 
@@ -118,10 +156,8 @@ def test_jitter_in_every_order_is_torchvisions_when_nothing_is_clamped() -> None
     n = len(orders)
     grey = torch.arange(n) % 5 == 0
     factors = [torch.full((n,), v) for v in (b, c, s)]
-    before, after = transforms.colour_maps(*factors, grey, orders, 3)
-    pixels = image.flatten(2).expand(n, -1, -1)
-    pixels = transforms.rotate_hue_(transforms.apply_colour(pixels, before), torch.full((n,), h))
-    got = transforms.apply_colour(pixels, after).view(n, 3, 9, 9)
+    maps = colours.colour_maps(*factors, grey, torch.full((n,), h), orders, 3)
+    got = coloured(image.expand(n, -1, -1, -1), maps)
     for i, order in enumerate(orders.tolist()):
         want = image
         for step in order:
@@ -132,7 +168,7 @@ def test_jitter_in_every_order_is_torchvisions_when_nothing_is_clamped() -> None
 
 def test_solarise_is_torchvisions_and_can_be_off() -> None:
     image = torch.rand(2, 3, 9, 9, generator=generator())
-    got = transforms.solarise(image.flatten(2), torch.tensor([0.4, 2.0])).view_as(image)
+    got = colours.solarise(image.flatten(2), torch.tensor([0.4, 2.0])).view_as(image)
     torch.testing.assert_close(got[0], F.solarize(image[0], 0.4))
     assert torch.equal(got[1], image[1])
 

@@ -1,28 +1,30 @@
-"""Image transforms on whole batches: every item of a batch has its own parameters, and no loop visits the items.
+"""Where the pixels of a view come from: crop, resize, mirror and blur, with parameters of its own for every item.
 
-Two linear maps carry nearly all of the work. Crop, antialiased resize, flip and blur are linear in space, so they
-become one pair of banded matrices per item (`resampling`, `blurring`). Brightness, contrast, saturation and greyscale
-are linear in colour, so they become one small matrix per item (`colour_maps`). Only hue and solarise are not linear.
+All four are linear, so each axis of an item is one matrix (`resampling`, `blurring`, `resample`): no loop visits the
+items of a batch. On a CPU, matrices of large images are mostly zeros that take longer than a loop over the images:
+there an axis is a `Band`, the same matrix in blocks without the zeros (`band`, `resample_one`).
 
-Pixels are float32 in [0, 1]; shapes: B items, C channels (1 or 3), H x W pixels, P = H·W.
+Pixels are float32; shapes: B items, C channels (1 or 3), H x W pixels of the source, h x w of the view.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-# ITU-R 601 as torchvision rounds it.
-LUMA = (0.2989, 0.587, 0.114)
+BLOCK = 32  # rows in one block of a band
+NEGLIGIBLE = 1e-12  # weights of a blur below this are dropped; products with them are denormal numbers, which are slow
 
 
 def resampling(start: Tensor, length: Tensor, size: int, extent: int, mirror: Tensor | None = None) -> Tensor:
     """One axis of crop + antialiased bilinear resize (+ mirror) as a matrix per item.
 
     Row i weighs source pixel j by a triangle around the centre c_i of output pixel i,
-    ``W_ij ∝ max(0, 1 - |j + 1/2 - c_i| / max(1, length / size))`` for j inside the crop, rows sum to 1. The triangle is
+    ``W_ij ∝ max(0, max(1, length / size) - |j + 1/2 - c_i|)`` for j inside the crop, rows sum to 1. The triangle is
     as wide as an output pixel when shrinking (antialias) and two source pixels wide when enlarging (plain bilinear with
     clamped edges); both are what ``torchvision.transforms.v2.functional.resized_crop`` computes with its defaults.
 
@@ -43,10 +45,14 @@ def resampling(start: Tensor, length: Tensor, size: int, extent: int, mirror: Te
     scale = length / size
     centre = start + (step + 0.5) * scale
     pixel = torch.arange(extent, device=start.device, dtype=torch.float32) + 0.5
-    inside = (torch.minimum(pixel - start, start + length - pixel) + 0.5).clamp_(0, 1)
-    reach = scale.clamp(min=1)[:, :, None]
-    weights = (pixel - centre[:, :, None]).abs_().div_(-reach).add_(1).clamp_(min=0)
-    weights.mul_(inside[:, None, :])
+    pixel = torch.where((pixel > start) & (pixel < start + length), pixel, 2.0**24)  # outside: too far to weigh
+    return _triangles(pixel, centre, scale.clamp(min=1)[:, :, None])
+
+
+def _triangles(pixel: Tensor, centre: Tensor, reach: Tensor | float) -> Tensor:
+    """(B, size, extent): weights of pixels (B, extent) around centres (B, size), rows sum to 1."""
+    weights = (pixel[:, None, :] - centre[:, :, None]).abs_()
+    weights = torch.rsub(weights, reach).clamp_(min=0)
     return weights.div_(weights.sum(2, keepdim=True))
 
 
@@ -55,21 +61,8 @@ def blur_radius(size: int, kernel: float) -> int:
     return min(int(size * kernel) // 2, size - 1)
 
 
-@lru_cache(maxsize=32)
-def _reflected_taps(size: int, radius: int, device: torch.device) -> Tensor:
-    """(radius + 1, size·size): entry [d, i·size + j] counts how often row i meets pixel j at distance d, reflections
-    included."""
-    taps = torch.zeros(radius + 1, size, size)
-    row = torch.arange(size)
-    for offset in range(-radius, radius + 1):
-        column = row + offset
-        column = (size - 1) - ((size - 1) - column.abs()).abs()  # reflect without repeating the edge
-        taps[abs(offset)].index_put_((row, column), torch.ones(size), accumulate=True)
-    return taps.view(radius + 1, size * size).to(device)
-
-
 def blurring(sigma: Tensor, size: int, radius: int) -> Tensor:
-    """One axis of a Gaussian blur with reflected borders as a banded matrix per item.
+    """One axis of a Gaussian blur with reflected borders as a matrix per item.
 
     ``K_ij ∝ exp(-(i - j)² / 2σ²)`` for |i - j| <= radius, rows sum to 1; equal to torchvision's ``gaussian_blur`` with
     ``kernel_size = 2·radius + 1``.
@@ -82,115 +75,103 @@ def blurring(sigma: Tensor, size: int, radius: int) -> Tensor:
     Returns:
         (B, size, size) float32.
     """
-    distance = torch.arange(radius + 1, device=sigma.device, dtype=torch.float32)
+    return (_blur_kernel(sigma, radius) @ _reflected_taps(size, radius, sigma.device)).view(-1, size, size)
+
+
+def _blur_kernel(sigma: Tensor, radius: int) -> Tensor:
+    """(B, 2·radius + 1), rows sum to 1."""
+    distance = torch.arange(-radius, radius + 1, device=sigma.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (distance / sigma[:, None]) ** 2)
-    kernel = kernel / (2 * kernel.sum(1, keepdim=True) - kernel[:, :1])
-    return (kernel @ _reflected_taps(size, radius, sigma.device)).view(-1, size, size)
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    return torch.where(kernel < NEGLIGIBLE, 0, kernel)
 
 
-def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Apply a matrix per item to each axis: ``rows @ image @ columnsᵀ``.
+@lru_cache(maxsize=32)
+def _reflected_taps(size: int, radius: int, device: torch.device) -> Tensor:
+    """(2·radius + 1, size·size): entry [d, i·size + j] is 1 where pixel i + d - radius, reflected, is pixel j."""
+    offset = torch.arange(-radius, radius + 1, device=device)
+    return one_hot(_reflect(torch.arange(size, device=device) + offset[:, None], size), size).float().flatten(1)
 
-    images (B, C, H, W), rows (B, h, H), columns (B, w, W) -> (B, C, h, w).
+
+def _reflect(position: Tensor, size: int) -> Tensor:
+    """Positions up to `size` - 1 beyond the first or last pixel, reflected without repeating the edge."""
+    return (size - 1) - ((size - 1) - position.abs()).abs()
+
+
+def resample(images: Tensor, rows: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    """Apply a matrix per item to each axis, ``rows @ image @ columnsᵀ``, and put the channels one after another.
+
+    images (B, C, H, W) of any type, rows (B, h, H), columns (B, w, W) -> `out` (C, B, h, w).
     """
     b, c, height, width = images.shape
-    narrow = torch.bmm(images.reshape(b, c * height, width), columns.transpose(1, 2))
-    return torch.matmul(rows[:, None], narrow.view(b, c, height, -1))
+    narrow = torch.bmm(images.float().view(b, c * height, width), columns.transpose(1, 2)).view(b, c, height, -1)
+    for channel in range(c):
+        torch.bmm(rows, narrow[:, channel], out=out[channel])
+    return out
 
 
-def colour_maps(
-    brightness: Tensor, contrast: Tensor, saturation: Tensor, grey: Tensor, order: Tensor | None, channels: int
-) -> tuple[Tensor, Tensor]:
-    """Colour jitter and greyscale as matrices: all that comes before the hue rotation, and all that comes after it.
+class Band(NamedTuple):
+    """One axis of crop, resize, mirror and blur of one image: its matrix in blocks of `BLOCK` rows, without the zeros.
 
-    Each of these operations maps a pixel x, given the mean pixel x̄ of its image, to ``A x + B x̄`` (only contrast has
-    B ≠ 0), and the mean to ``(A + B) x̄``. On the stacked vector (x, x̄) that is a block matrix, and a sequence of
-    operations is a product of such blocks. Unlike torchvision, values are clamped to [0, 1] once per map
-    (`apply_colour`), not after each operation.
+    The last block may have more rows than are left.
+    """
+
+    weights: Tensor
+    """(blocks, BLOCK, L)"""
+    starts: list[int]
+    """The source pixel at which the L columns of each block begin."""
+
+
+def band(start: int, length: int, size: int, mirror: bool = False, sigma: float = 0.0, radius: int = 0) -> Band:
+    """What `resampling` and `blurring` make for one item, as a band.
 
     Args:
-        brightness, contrast, saturation: (B,) factors, 1 leaves the image alone; saturation is ignored for C = 1.
-        grey: (B,) bool, which items turn grey at the end.
-        order: (B, 4) permutation of 0..3 = brightness, contrast, saturation, hue; None when there is no hue rotation
-            to split at, and then the order is as listed and the first map is the identity.
-        channels: C.
-
-    Returns:
-        Two maps ``[A | B]``, each (B, C, 2C).
+        start, length: the crop in source pixels.
+        size: number of output pixels.
+        mirror: whether to flip.
+        sigma: standard deviation of the blur in output pixels; 0 leaves it out.
+        radius: half width of the blur, less than `size`.
     """
-    b, device = len(brightness), brightness.device
-    eye = torch.eye(channels, device=device)
-    luma = torch.tensor(LUMA if channels == 3 else (1.0,), device=device).expand(channels, channels)
-    f_b, f_c, f_s = (f[:, None, None] for f in (brightness, contrast, saturation))
-    zero = torch.zeros(b, channels, channels, device=device)
-    pieces = [
-        _block(f_b * eye, zero),
-        _block(f_c * eye, (1 - f_c) * luma),
-        _block(f_s * eye + (1 - f_s) * luma, zero),
-    ]
-    unit = torch.eye(2 * channels, device=device).expand(b, -1, -1)
-    before = after = unit
-    if order is None:
-        for piece in pieces:
-            after = piece @ after
-    else:
-        steps = torch.stack([*pieces, unit], 1)
-        steps = steps[torch.arange(b, device=device)[:, None], order]
-        late = (order == 3).cumsum(1).bool()[:, :, None, None]
-        early_steps, late_steps = torch.where(late, unit[:, None], steps), torch.where(late, steps, unit[:, None])
-        for k in range(4):
-            before, after = early_steps[:, k] @ before, late_steps[:, k] @ after
-    turn_grey = _block(luma.expand_as(zero), zero)
-    after = torch.where(grey[:, None, None], turn_grey @ after, after)
-    return before[:, :channels], after[:, :channels]
+    radius = radius if sigma > 0 else 0
+    scale = length / size
+    reach = max(1.0, scale)
+    steps = _block_steps(size, radius)
+    centre = start + ((size - 1 - steps if mirror else steps) + 0.5) * scale
+    extent = min(length, int((BLOCK + 2 * radius - 1) * scale + 2 * reach) + 2)
+    first = (centre.amin(1) - reach).floor_().clamp_(start, start + length - extent)
+    weights = _triangles(first[:, None] + torch.arange(0.5, extent), centre, reach)
+    if radius:
+        # The blur of a block: the same for all, row i holds the kernel from column i on. In memory these are rows that
+        # begin with the kernel and are longer by one.
+        blur = torch.zeros(BLOCK, BLOCK + 2 * radius + 1)
+        blur[:, : 2 * radius + 1] = _blur_kernel(torch.tensor([sigma]), radius)
+        weights = torch.matmul(blur.flatten()[:-BLOCK].view(BLOCK, -1), weights)
+    return Band(weights, first.int().tolist())
 
 
-def _block(a: Tensor, b: Tensor) -> Tensor:
-    """``[[A, B], [0, A + B]]``: what ``x -> A x + B x̄`` does to a pixel and to the mean pixel."""
-    return torch.cat([torch.cat([a, b], 2), torch.cat([torch.zeros_like(a), a + b], 2)], 1)
+@lru_cache(maxsize=32)
+def _block_steps(size: int, radius: int) -> Tensor:
+    """(blocks, BLOCK + 2·radius): the output pixels that the rows of a block see before the blur."""
+    blocks = -(-size // BLOCK)
+    position = torch.arange(-radius, blocks * BLOCK + radius).clamp_(max=size - 1 + radius)
+    return _reflect(position, size).unfold(0, BLOCK + 2 * radius, BLOCK).float()
 
 
-def apply_colour(pixels: Tensor, colour: Tensor) -> Tensor:
-    """``clamp(A x + B x̄, 0, 1)`` with a map ``[A | B]`` (B, C, 2C) per item; pixels (B, C, P) -> (B, C, P)."""
-    c = pixels.shape[1]
-    offset = torch.bmm(colour[:, :, c:], pixels.mean(2, keepdim=True))
-    return torch.baddbmm(offset, colour[:, :, :c], pixels).clamp_(0, 1)
-
-
-def rotate_hue_(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Rotate the HSV hue of each item in place, keeping value and saturation; exact, and free of branches.
-
-    With V, m the largest and smallest channel and S = V - m, the hue in sextants is ``±(1 + (g + b - r - m) / S)`` with
-    the sign of g - b, and a hue h gives back ``r = m + S·clamp(|h - 3| - 1, 0, 1)``,
-    ``g = V - S·clamp(|h - 2| - 1, 0, 1)``, ``b = V - S·clamp(|h - 4| - 1, 0, 1)``. Arithmetic replaces torchvision's
-    table look-ups because on a CPU selecting between tensors costs many times more than adding them.
-
-    Args:
-        pixels: (B, 3, P) in [0, 1], overwritten.
-        turns: (B,) fraction of a full turn, -0.5 to 0.5.
-
-    Returns:
-        `pixels`.
-    """
-    r, g, b = pixels.unbind(1)
-    top = torch.maximum(r, g)
-    torch.maximum(top, b, out=top)
-    low = torch.minimum(r, g)
-    torch.minimum(low, b, out=low)
-    spread = top - low
-    hue = torch.add(g, b).sub_(r).sub_(low).div_(spread.clamp(min=1e-12)).add_(1)
-    hue = torch.copysign(hue, g - b)
-    hue.div_(6).add_(turns[:, None] + 2).frac_().mul_(6)  # +2 turns keep it positive, where frac is the modulus
-    ramp = torch.sub(hue, 3).abs_().clamp_(1, 2)
-    torch.addcmul(low.sub_(spread), spread, ramp, out=r)
-    top.add_(spread)
-    torch.sub(hue, 2, out=ramp).abs_().clamp_(1, 2)
-    torch.addcmul(top, spread, ramp, value=-1, out=g)
-    torch.sub(hue, 4, out=ramp).abs_().clamp_(1, 2)
-    torch.addcmul(top, spread, ramp, value=-1, out=b)
-    return pixels.clamp_(0, 1)
-
-
-def solarise(pixels: Tensor, threshold: Tensor) -> Tensor:
-    """``x -> 1 - x`` at or above the threshold of the item; pixels (B, C, P), threshold (B,), above 1 = never."""
-    return torch.where(pixels >= threshold[:, None, None], 1 - pixels, pixels)
+def resample_one(image: Tensor, rows: Band, columns: Band, out: Tensor) -> Tensor:
+    """`resample` of one image by bands: (C, H, W) of any type -> `out` (C, h, w)."""
+    c, height, width = out.shape
+    top, left = min(rows.starts), min(columns.starts)
+    bottom, right = max(rows.starts) + rows.weights.shape[2], max(columns.starts) + columns.weights.shape[2]
+    # Channels side by side in each row: few large products instead of one for each channel.
+    part = image[:, top:bottom, left:right].transpose(0, 1).float().reshape(-1, right - left)
+    narrow = part.new_empty(len(part), width)
+    for block, (first, weights) in enumerate(zip(columns.starts, columns.weights, strict=True)):
+        target = narrow[:, block * BLOCK : (block + 1) * BLOCK]
+        first -= left
+        torch.mm(part[:, first : first + weights.shape[1]], weights[: target.shape[1]].t(), out=target)
+    narrow, whole = narrow.view(bottom - top, c * width), part.new_empty(height, c * width)
+    for block, (first, weights) in enumerate(zip(rows.starts, rows.weights, strict=True)):
+        target = whole[block * BLOCK : (block + 1) * BLOCK]
+        first -= top
+        torch.mm(weights[: len(target)], narrow[first : first + weights.shape[1]], out=target)
+    return out.copy_(whole.view(height, c, width).transpose(0, 1))

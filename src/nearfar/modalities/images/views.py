@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nearfar.data.batch import Role
 from nearfar.errors import ConfigError, DataError
-from nearfar.modalities.images import transforms
+from nearfar.modalities.images import colours, transforms
+from nearfar.modalities.images.colours import ColourMaps
 from nearfar.modalities.images.exact import exact_views, torchvision_view
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose, resolve
 
@@ -22,6 +23,8 @@ NORMALISATION = {1: ((0.5,), (0.25,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224,
 # Images go through in chunks whose intermediates take about this much: on a CPU they should stay in cache.
 CHUNK_BYTES = {"cpu": 2**23}
 CHUNK_BYTES_DEVICE = 2**28
+
+LARGE = 128  # from this many pixels on a side, a CPU cuts images one by one
 
 NUMBERS_PER_VIEW = 18  # uniform draws for one view of one item, whether a recipe uses them or not
 
@@ -35,14 +38,14 @@ class Draws(NamedTuple):
     width: Tensor
     mirror: Tensor
     sigma: Tensor | None  # standard deviation of the blur, 0 = no blur
-    before: Tensor | None  # colour map before the hue rotation
-    turns: Tensor | None  # hue rotation
-    after: Tensor | None  # colour map after the hue rotation
     threshold: Tensor | None  # solarise from here on, 2 = never
+    colours: ColourMaps  # of pixels from 0 to 255
 
     def part(self, start: int, stop: int) -> Draws:
         """The parameters of items start to stop."""
-        return Draws._make(None if field is None else field[start:stop] for field in self)
+        numbers = {name: getattr(self, name) for name in self._fields if name != "colours"}
+        cut: dict[str, Any] = {name: None if field is None else field[start:stop] for name, field in numbers.items()}
+        return Draws(**cut, colours=self.colours.part(start, stop))
 
 
 class ImageViews:
@@ -139,12 +142,8 @@ class ImageViews:
         numbers = numbers.to(rows.device)
         draws = [self._draw(r, numbers[:, v].unbind(1), rows) for v, r in enumerate(self._active)]
         outs = [rows.new_empty(b, self.channels, s, s, dtype=torch.float32) for s in self._sizes()]
-        chunk = self._chunk(rows, max(self._sizes()))
-        for start in range(0, b, chunk):
-            stop = min(start + chunk, b)
-            images = rows[start:stop].float()
-            for draw, recipe, out in zip(draws, self._active, outs, strict=True):
-                self._view(images, draw.part(start, stop), recipe, out[start:stop])
+        for draw, recipe, out in zip(draws, self._active, outs, strict=True):
+            self._make(rows, draw, recipe, out)
         return outs, draws
 
     def plain(self, rows: Tensor) -> Tensor:
@@ -155,15 +154,10 @@ class ImageViews:
         self._check(rows)
         b, _, height, width = rows.shape
         out = rows.new_empty(b, self.channels, self.size, self.size, dtype=torch.float32)
-        zero = torch.zeros(1, device=rows.device)
-        vertical = transforms.resampling(zero, zero + height, self.size, height) / 255
-        horizontal = transforms.resampling(zero, zero + width, self.size, width)
-        chunk = self._chunk(rows, self.size)
-        for start in range(0, b, chunk):
-            images = rows[start : start + chunk].float()
-            n = len(images)
-            pixels = transforms.resample(images, vertical.expand(n, -1, -1), horizontal.expand(n, -1, -1))
-            self._normalise(pixels.flatten(2), out[start : start + n])
+        one, zero = torch.ones(b, device=rows.device), torch.zeros(b, device=rows.device)
+        maps = colours.colour_maps(one, one, one, zero.bool(), None, None, self.channels)
+        draw = Draws(zero, zero, one * height, one * width, zero.bool(), None, None, maps.scaled(1 / 255))
+        self._make(rows, draw, ViewRecipe(), out)
         return out
 
     def config(self) -> dict[str, Any]:
@@ -209,55 +203,81 @@ class ImageViews:
     def _draw(self, recipe: ViewRecipe, u: Sequence[Tensor], rows: Tensor) -> Draws:
         """Turn uniform numbers, `NUMBERS_PER_VIEW` tensors (B,), into the parameters of one view."""
         top, left, height, width = crop_boxes(u[0], u[1], u[2], u[3], recipe, rows.shape[2], rows.shape[3])
-        sigma = before = turns = after = threshold = None
+        sigma = turns = order = threshold = None
         if recipe.blur_p > 0 and transforms.blur_radius(recipe.size or self.size, recipe.blur_kernel) > 0:
             low, high = recipe.blur_sigma
             sigma = (low + (high - low) * u[6]) * (u[5] < recipe.blur_p)
-        if (any(recipe.jitter) and recipe.jitter_p > 0) or recipe.grey_p > 0:
-            jittered = u[7] < recipe.jitter_p
-            factors = []
-            for value, number in zip(recipe.jitter[:3], u[8:11], strict=True):
-                low = max(0.0, 1 - value)
-                factors.append(torch.where(jittered, low + (1 + value - low) * number, 1.0))
-            order = None
-            if self.channels == 3 and recipe.jitter[3] > 0 and recipe.jitter_p > 0:
-                turns = recipe.jitter[3] * (2 * u[11] - 1) * jittered
-                order = torch.stack(list(u[12:16]), 1).argsort(1)
-            brightness, contrast, saturation = factors
-            grey = u[16] < recipe.grey_p
-            before, after = transforms.colour_maps(brightness, contrast, saturation, grey, order, self.channels)
+        jittered = u[7] < recipe.jitter_p
+        factors = []
+        for value, number in zip(recipe.jitter[:3], u[8:11], strict=True):
+            low = max(0.0, 1 - value)
+            factors.append(torch.where(jittered, low + (1 + value - low) * number, 1.0))
+        if self.channels == 3 and recipe.jitter[3] > 0 and recipe.jitter_p > 0:
+            turns = recipe.jitter[3] * (2 * u[11] - 1) * jittered
+            order = torch.stack(list(u[12:16]), 1).argsort(1)
+        brightness, contrast, saturation = factors
+        grey = u[16] < recipe.grey_p
+        maps = colours.colour_maps(brightness, contrast, saturation, grey, turns, order, self.channels)
         if recipe.solarise_p > 0:
             threshold = torch.where(u[17] < recipe.solarise_p, recipe.solarise_threshold, 2.0)
-        return Draws(top, left, height, width, u[4] < recipe.flip, sigma, before, turns, after, threshold)
+        return Draws(top, left, height, width, u[4] < recipe.flip, sigma, threshold, maps.scaled(1 / 255))
 
-    def _view(self, images: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
-        """Make one view of a chunk of images (float, 0 to 255) in `out`."""
-        size = recipe.size or self.size
-        top = left = 0
-        if images.device.type == "cpu":  # leave out what no crop touches; a GPU would have to wait for these numbers
-            top, bottom = int(draw.top.min()), int((draw.top + draw.height).max())
-            left, right = int(draw.left.min()), int((draw.left + draw.width).max())
-            images = images[:, :, top:bottom, left:right]
-        vertical = transforms.resampling(draw.top - top, draw.height, size, images.shape[2])
-        horizontal = transforms.resampling(draw.left - left, draw.width, size, images.shape[3], draw.mirror)
+    def _make(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
+        """Make one view of a batch in `out`, chunk by chunk."""
+        chunk = self._chunk(rows, out.shape[-1])
+        with torch.inference_mode():  # nothing of it is kept but `out`; each of the many small operations costs less
+            for start in range(0, len(rows), chunk):
+                stop = start + chunk
+                self._view(rows[start:stop], draw.part(start, stop), recipe, out[start:stop])
+
+    def _view(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
+        """Make one view of a chunk of images in `out`."""
+        b, c = rows.shape[:2]
+        size = out.shape[-1]
+        before, share, after = draw.colours
+        spare = 0 if before is None else 1  # the hue rotation gives one plane more than it takes
+        planes = rows.new_empty(spare + c + 1, b, size, size, dtype=torch.float32)
+        planes[-1] = 1
+        self._cut(rows, draw, recipe, planes[spare:-1])
+        planes, pixels = planes.flatten(2), out.flatten(2)
+        black, white = (0.0,) * c, (1.0,) * c
+        if before is not None and share is not None:
+            colours.apply_colour(planes[1:], before, black, white, out=pixels)
+            colours.rotate_hue(pixels, share, planes)
+        if draw.threshold is None:
+            colours.apply_colour(planes, after, self.mean, self.std, out=pixels)
+        else:
+            colours.apply_colour(planes, after, black, white, out=pixels)
+            pixels.copy_(colours.solarise(pixels, draw.threshold))
+            for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+                pixels[:, channel].sub_(mean).div_(std)
+
+    def _cut(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
+        """Crop, resize, mirror and blur a chunk of images into `out` (C, B, size, size)."""
+        size = out.shape[-1]
+        radius = transforms.blur_radius(size, recipe.blur_kernel)
+        top, left, height, width = draw.top, draw.left, draw.height, draw.width
+        if rows.device.type == "cpu" and max(rows.shape[2:]) >= LARGE:
+            sigma = draw.mirror * 0.0 if draw.sigma is None else draw.sigma
+            numbers = torch.stack([top, height, left, width, draw.mirror, sigma], 1).tolist()
+            for i, (y, h, x, w, mirror, s) in enumerate(numbers):
+                vertical = transforms.band(int(y), int(h), size, sigma=s, radius=radius)
+                horizontal = transforms.band(int(x), int(w), size, bool(mirror), s, radius)
+                transforms.resample_one(rows[i], vertical, horizontal, out[:, i])
+            return
+        if rows.device.type == "cpu":  # leave out what no crop touches; a GPU would wait for these numbers
+            first, last = int(top.min()), int((top + height).max())
+            start, end = int(left.min()), int((left + width).max())
+            rows = rows[:, :, first:last, start:end]
+            top, left = top - first, left - start
+        down = transforms.resampling(top, height, size, rows.shape[2])
+        across = transforms.resampling(left, width, size, rows.shape[3], draw.mirror)
         if draw.sigma is not None:
             chosen = draw.sigma > 0
-            kernel = transforms.blurring(draw.sigma[chosen], size, transforms.blur_radius(size, recipe.blur_kernel))
-            vertical[chosen] = torch.bmm(kernel, vertical[chosen])
-            horizontal[chosen] = torch.bmm(kernel, horizontal[chosen])
-        pixels = transforms.resample(images, vertical.div_(255), horizontal).flatten(2)
-        if draw.turns is not None and draw.before is not None:
-            pixels = transforms.rotate_hue_(transforms.apply_colour(pixels, draw.before), draw.turns)
-        if draw.after is not None:
-            pixels = transforms.apply_colour(pixels, draw.after)
-        if draw.threshold is not None:
-            pixels = transforms.solarise(pixels, draw.threshold)
-        self._normalise(pixels, out)
-
-    def _normalise(self, pixels: Tensor, out: Tensor) -> None:
-        """``(x - mean) / std`` of pixels (B, C, P) into `out` (B, C, size, size)."""
-        mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.mean, self.std))
-        torch.mul(pixels, 1 / std, out=out.view_as(pixels)).sub_(mean / std)
+            kernel = transforms.blurring(draw.sigma[chosen], size, radius)
+            down[chosen] = torch.bmm(kernel, down[chosen])
+            across[chosen] = torch.bmm(kernel, across[chosen])
+        transforms.resample(rows, down, across, out)
 
 
 def crop_boxes(
