@@ -6,9 +6,11 @@ import sys
 
 import torch
 
-from . import ntxent, views
+from . import loop, ntxent, views
 
 if __name__ == "__main__":
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     ntxent.main()
-    sys.exit(views.main())
+    views.main()
+    sys.argv = sys.argv[:1]
+    sys.exit(loop.main())
