@@ -38,8 +38,8 @@ def freeze(method: nn.Module, amount: str | float | None) -> list[nn.Module]:
     """Stop the first stages of a method's encoder from learning; returns the modules to be kept in evaluation mode.
 
     amount: None freezes nothing, "all" the whole encoder, a whole number so many stages, a number below 1 that share
-    of them (at least one). Copies of the encoder (keys, targets, teachers) are frozen with it. Kept in evaluation mode, frozen norms
-    use the statistics that they came with and change no more than the frozen weights do.
+    of them (at least one). Copies of the encoder (keys, targets, teachers) are frozen with it. Frozen norms, kept in
+    evaluation mode, use the statistics that they came with and change no more than the frozen weights do.
 
     Raises:
         ConfigError: the method has no encoder, or there are not so many stages.
