@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..contrast import WeightRelation
+from ..contrast import PairRelation, Pairs, Relation
 from ..data.batch import Batch
 from ..models import MomentumCopy, Queue, projector
 from ..objectives import InfoNCE
@@ -82,19 +83,35 @@ class MoCo(Method):
             self._new = None
 
 
-def key_and_queue(ids: Tensor, held_ids: Tensor) -> WeightRelation:
+def key_and_queue(ids: Tensor, held_ids: Tensor) -> Relation:
     """Row i is near to candidate i; held candidates (after the first N) of other items are far; the rest is ignored.
 
     >>> counts = key_and_queue(torch.tensor([5, 6]), torch.tensor([6, 7, 8])).counts()
     >>> counts.near.tolist(), counts.far.tolist()
     ([1, 1], [3, 2])
     """
+    again = torch.isin(ids, held_ids)
+    if not bool(again.any()):
+        return _own_and_queue(len(ids), len(held_ids), ids.device)
+    rows = again.nonzero().squeeze(1)
+    row, column = (ids[rows, None] == held_ids[None, :]).nonzero(as_tuple=True)
+    return _relation(len(ids), len(held_ids), Pairs(rows[row], column + len(ids)))
 
-    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        near = anchors[:, None, 1] == candidates[None, :, 1]
-        far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
-        return near, far
 
-    own = torch.stack([ids, torch.arange(len(ids), device=ids.device)], 1)
-    held = torch.stack([held_ids, torch.full_like(held_ids, -1)], 1)
-    return WeightRelation(weight, own, torch.cat([own, held]))
+@lru_cache(maxsize=16)
+def _own_and_queue(n: int, held: int, device: torch.device) -> Relation:
+    """The relation of most steps, in which the queue holds other items only; made once per size."""
+    nobody = torch.empty(0, dtype=torch.long, device=device)
+    with torch.inference_mode(False):  # kept from step to step
+        return _relation(n, held, Pairs(nobody, nobody))
+
+
+def _relation(n: int, held: int, known: Pairs) -> Relation:
+    """Each row's own key is near; the other keys of the batch, and the held ones that are known, are ignored."""
+    row = torch.arange(n, device=known.rows.device)
+    one, other = (t.flatten() for t in torch.meshgrid(row, row, indexing="ij"))
+    differ = one != other
+    ignored = Pairs(torch.cat([one[differ], known.rows]), torch.cat([other[differ], known.columns]))
+    made = PairRelation((n, n + held), Pairs(row, row), ignored)
+    made.one_each = True
+    return made
