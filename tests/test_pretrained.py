@@ -23,6 +23,7 @@ from nearfar.modalities.images.reading import read
 from nearfar.opening import open_run
 from nearfar.run import Run, fit, resume
 from nearfar.starting import FINE_TUNING
+from nearfar.training import TrainingSettings
 from saying import Command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +82,14 @@ def test_fine_tuning_settings_are_there_unless_others_were_given(
     assert own["lr"] == 0.01 and own["layer_decay"] is None and own["warmup"] == FINE_TUNING["warmup"]
     plain = Run.load(trained).config
     assert plain["training"]["lr"] == 1e-3 and plain["training"]["layer_decay"] is None and "start" not in plain
+
+
+def test_the_page_says_which_settings_fine_tuning_takes() -> None:
+    table = (ROOT / "docs" / "pretrained.md").read_text().split("<!-- fine-tuning -->")[1].split("\n\n")[1]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()[2:]]
+    assert {row[0]: float(row[2]) for row in rows} == FINE_TUNING
+    defaults = TrainingSettings()
+    assert {row[0]: float(row[1]) if row[1] else None for row in rows} == {k: getattr(defaults, k) for k in FINE_TUNING}
 
 
 def test_a_relative_file_is_found_from_every_folder(
