@@ -81,7 +81,8 @@ class Assessment:
         text = f"Fitted on {len(self.train):,} rows of {where[0]}, scored on {len(self.test):,} rows{apart}."
         names = self.train.classes
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        return f"{text} Classes: {', '.join(names[:LISTED])}{more}." if names else text
+        listed = ", ".join(names[:LISTED]).encode("utf-8", "backslashreplace").decode()  # bytes that were not UTF-8
+        return f"{text} Classes: {listed}{more}." if names else text
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
