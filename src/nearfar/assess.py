@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,13 +34,10 @@ from .evaluation import (
     sections,
 )
 from .methods.method import Method
-from .modalities import Views
+from .modalities import Masked, Views
 from .opening import Untrained, open_run
 from .run import Run, save, shown
 from .training import TrainingSettings
-
-if TYPE_CHECKING:
-    from .modalities.images.masks import Masked
 
 OURS, UNTRAINED, UNTOUCHED = "nearfar", "untrained encoder", "pretrained encoder, untouched"
 LISTED = 12  # class names that are printed
@@ -283,23 +280,17 @@ def _masked(
     seed: int,
     progress: bool | None,
 ) -> tuple[Masked, Masked]:
-    """Pictures with masks, for the one probe that only pictures can have."""
-    if run.modality.name != "images":
-        raise ConfigError(f"the dense probe is for pictures; this run has {run.modality.name}")
+    """Items with masks, where the modality has them."""
     if isinstance(data, Source) or isinstance(test, Source):
-        raise ConfigError("the dense probe reads pictures with masks from folders; give their path")
-    from .modalities.images.masks import read_masked
-
-    channels, size = run.shape[:2]
-    return read_masked(
-        data,
-        size=size,
-        channels=channels,
+        raise ConfigError("the dense probe reads items with masks from folders; give their path")
+    return run.modality.masked(
+        Path(data),
+        run.config["source"],
+        shown(progress),
         test=test,
         backgrounds=backgrounds,
         test_share=test_share,
         seed=seed,
-        progress=shown(progress),
     )
 
 

@@ -316,8 +316,16 @@ def fit(
     return run
 
 
-def resume(out: str | Path, data: Source | None = None, progress: bool | None = None) -> Run:
+def resume(
+    out: str | Path,
+    data: Source | None = None,
+    progress: bool | None = None,
+    watch: Callable[[Run, Method], Watch] | None = None,
+) -> Run:
     """Continue a run that was interrupted or killed; a finished one is left as it is. Same bits as without the break.
+
+    Args:
+        out: the run folder. data: its data, where they were given in memory. watch: as for `fit`.
 
     Raises:
         ConfigError: not a run, or its data or settings have changed.
@@ -332,7 +340,7 @@ def resume(out: str | Path, data: Source | None = None, progress: bool | None = 
         run.config["data"] if data is None else data, run.modality, run.options, run.path / "cache", progress
     )
     _check_labels(methods.find(run.config["method"]), source)
-    _train(run, _trainer(run, source, progress), resume=True)
+    _train(run, _trainer(run, source, progress, watch), resume=True)
     return run
 
 

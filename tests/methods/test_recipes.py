@@ -177,6 +177,22 @@ def moco_oracle(queries: Tensor, keys: Tensor, held: Tensor, held_ids: list[int]
     return total / len(queries)
 
 
+def test_pairs_that_are_listed_and_pairs_that_tiles_work_out_are_the_same(monkeypatch: pytest.MonkeyPatch):
+    from nearfar.methods import moco
+
+    ids, held = torch.tensor([3, 5, 8]), torch.arange(10, 14)
+    listed = moco.key_and_queue(ids, held)
+    monkeypatch.setattr(moco, "LISTED", 0)
+    worked_out = moco.key_and_queue(ids, held)
+    assert type(listed) is not type(worked_out)
+    whole = slice(0, 3), slice(0, 7)
+    like = torch.zeros(3, 7)
+    for over in ("near", "far", "any"):
+        assert torch.equal(listed.weights(over, *whole).full(like), worked_out.weights(over, *whole).full(like))
+    want = torch.cat([torch.zeros(3, 3), torch.ones(3, 4)], 1)
+    assert torch.equal(listed.weights("far", *whole).full(like), want)
+
+
 def test_keys_of_the_same_item_in_the_queue_are_not_far():
     method = made("moco", queue=7, temperature=0.5, symmetric=False)
     method.queue.push(unit(Q), torch.tensor([3, 10, 11, 0, 12]))

@@ -24,7 +24,7 @@ import torch
 from .. import modalities
 from ..evaluation import effective_rank, knn_predict
 from ..methods import Method, find
-from ..run import Run, _train, _trainer, fit, save, sort_settings
+from ..run import Run, fit, resume, save, sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
 from .rows import Rows, learned, read, sample
 
@@ -136,8 +136,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
             (out / leaf).unlink(missing_ok=True)
         run = _fit(job, rows, out, looking, job["settings"])
     else:
-        run = Run.load(out)
-        _train(run, _trainer(run, rows.train, False, looking), resume=True)
+        run = resume(out, rows.train, False, looking)
     last = run.history[-1]
     return {
         "steps": last["step"],

@@ -104,12 +104,7 @@ class _Whole(torch.autograd.Function):
         return ctx.ranks.total(upstream)[ctx.own], None, None
 
 
-class _Statistic(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: FunctionCtx, own: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
-        ctx.ranks, ctx.own = ranks, places[ranks.rank]  # type: ignore[attr-defined]
-        return _put(ranks.gather(own), places)
-
+class _Statistic(_Whole):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]

@@ -103,7 +103,7 @@ def matched(y: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     >>> matched(np.array([0, 0, 1, 1, 1]), np.array([5, 5, 3, 3, 4])).tolist()
     [0, 0, 1, 1, -1]
     """
-    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    from scipy.optimize import linear_sum_assignment
 
     counts, of_row = _counts(y, clusters)
     taken, given = linear_sum_assignment(-counts)

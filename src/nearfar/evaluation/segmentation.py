@@ -116,7 +116,7 @@ def largest_box(mask: np.ndarray) -> Box | None:
     >>> largest_box(np.array([[1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]], bool))
     (1, 2, 3, 4)
     """
-    from scipy import ndimage  # type: ignore[import-untyped]
+    from scipy import ndimage
 
     pieces, count = ndimage.label(mask, structure=np.ones((3, 3), dtype=int))
     if not count:

@@ -10,12 +10,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..contrast import PairRelation, Pairs, Relation
+from ..contrast import PairRelation, Pairs, Relation, WeightRelation
 from ..data.batch import Batch
 from ..models import MomentumCopy, Queue, projector
 from ..objectives import InfoNCE
 from .average import averaged
 from .method import Contrast, Method, MethodOptions
+
+LISTED = 512  # rows up to which the pairs of a batch are listed, N x N of them; beyond, tiles work them out
 
 
 class MoCoOptions(MethodOptions):
@@ -90,28 +92,25 @@ def key_and_queue(ids: Tensor, held_ids: Tensor) -> Relation:
     >>> counts.near.tolist(), counts.far.tolist()
     ([1, 1], [3, 2])
     """
-    again = torch.isin(ids, held_ids)
-    if not bool(again.any()):
+    if len(ids) <= LISTED and not bool(torch.isin(ids, held_ids).any()):
         return _own_and_queue(len(ids), len(held_ids), ids.device)
-    rows = again.nonzero().squeeze(1)
-    row, column = (ids[rows, None] == held_ids[None, :]).nonzero(as_tuple=True)
-    return _relation(len(ids), len(held_ids), Pairs(rows[row], column + len(ids)))
+
+    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        near = anchors[:, None, 1] == candidates[None, :, 1]
+        far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
+        return near, far
+
+    own = torch.stack([ids, torch.arange(len(ids), device=ids.device)], 1)
+    held = torch.stack([held_ids, torch.full_like(held_ids, -1)], 1)
+    return WeightRelation(weight, own, torch.cat([own, held]))
 
 
 @lru_cache(maxsize=16)
 def _own_and_queue(n: int, held: int, device: torch.device) -> Relation:
     """The relation of most steps, in which the queue holds other items only; made once per size."""
-    nobody = torch.empty(0, dtype=torch.long, device=device)
     with torch.inference_mode(False):  # kept from step to step
-        return _relation(n, held, Pairs(nobody, nobody))
-
-
-def _relation(n: int, held: int, known: Pairs) -> Relation:
-    """Each row's own key is near; the other keys of the batch, and the held ones that are known, are ignored."""
-    row = torch.arange(n, device=known.rows.device)
-    one, other = (t.flatten() for t in torch.meshgrid(row, row, indexing="ij"))
-    differ = one != other
-    ignored = Pairs(torch.cat([one[differ], known.rows]), torch.cat([other[differ], known.columns]))
-    made = PairRelation((n, n + held), Pairs(row, row), ignored)
+        row = torch.arange(n, device=device)
+        one, other = (t.flatten() for t in torch.meshgrid(row, row, indexing="ij"))
+        made = PairRelation((n, n + held), Pairs(row, row), Pairs(one[one != other], other[one != other]))
     made.one_each = True
     return made

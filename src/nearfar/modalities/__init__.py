@@ -37,6 +37,30 @@ class Views(Protocol):
         ...
 
 
+class Masked(Protocol):
+    """Items of which every place has a class, such as the pixels of pictures."""
+
+    @property
+    def source(self) -> Source:
+        """(N) items."""
+        ...
+
+    @property
+    def masks(self) -> np.ndarray:
+        """(N, H, W) uint8 class numbers, 255 = not counted."""
+        ...
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the class numbers, "background" first."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """Where the masks come from: "drawn", "transparency", or "pasted"."""
+        ...
+
+
 class Modality(Protocol):
     """What the house asks of a modality. `facts` are what `Source.describe()` says of the rows, `shape` among them."""
 
@@ -56,6 +80,14 @@ class Modality(Protocol):
         self, path: Path, options: Any, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> tuple[Source, Source | None]:
         """The training part and, where the data have one, the test part."""
+        ...
+
+    def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> tuple[Masked, Masked]:
+        """Items with masks, to fit on and to score on; a ConfigError where the modality has no such thing.
+
+        Args:
+            how: `test`, `backgrounds`, `test_share` and `seed` of `nearfar.evaluate`.
+        """
         ...
 
     def views(self, facts: dict[str, Any], count: int, options: Any) -> Views:

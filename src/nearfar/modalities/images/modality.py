@@ -17,6 +17,7 @@ from ..peek import array_shapes, holds_file, is_number, table_head
 from .arrays import TEST_KEYS, TRAIN_KEYS
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
+from .masks import Masked, read_masked
 from .reading import read, read_pair
 from .recipes import multi_crop, resolve
 from .tables import PATH_COLUMNS, TABLE_EXTENSIONS
@@ -123,6 +124,11 @@ class Images:
         if not isinstance(getattr(made, "width", None), int):
             raise ConfigError(f"the encoder {name!r} does not say how wide its embedding is")
         return name, made
+
+    def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> tuple[Masked, Masked]:
+        """See `Modality.masked` and `masks.read_masked`."""
+        channels, size = facts["shape"][:2]
+        return read_masked(path, size=size, channels=channels, progress=progress, **how)
 
     def raw(self, source: Source) -> np.ndarray:
         """Pixels in [0, 1], averaged over squares so that a row has at most about 4,000 numbers."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 from torch import nn
 
 from ...data.source import Source
+from ...errors import ConfigError
 from ...settings import Settings
 from ..peek import TABLE_EXTENSIONS, array_shapes
 from .encoders import encoder
@@ -84,6 +85,10 @@ class Tables:
     def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
         return encoder(name or "mlp", columns_of(facts))
+
+    def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:
+        """A row has no places to be masked."""
+        raise ConfigError("the dense probe is for pictures; this run has tables")
 
     def raw(self, source: Source) -> np.ndarray:
         """Standardised numbers and one-hot categories."""
