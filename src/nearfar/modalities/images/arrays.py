@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import numpy as np
 
 from nearfar.data.labels import encode_labels
 from nearfar.errors import DataError
+from nearfar.modalities.archives import member, open_archive, printable
 from nearfar.modalities.images.decode import pillow, to_square
-from nearfar.modalities.images.files import printable
 
 TRAIN_KEYS = (("images", "labels"), ("train_images", "train_labels"), ("x_train", "y_train"))
 TEST_KEYS = (
@@ -21,6 +19,7 @@ TEST_KEYS = (
 )
 CHANNELS = (1, 3, 4)
 BLOCK = 4096  # rows converted at a time
+REMEDY = "Stack it to one numeric array (images of one size), or to texts with .astype(str)."
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Arrays:
 
 def has_test_part(path: Path) -> bool:
     """Whether an archive holds images to train on and images to test on."""
-    with _open(path) as archive:
+    with open_archive(path, "images") as archive:
         return all(any(images in archive.files for images, _ in keys) for keys in (TRAIN_KEYS, TEST_KEYS))
 
 
@@ -57,7 +56,7 @@ def read_arrays(path: Path, part: str = "train") -> Arrays:
         DataError: not an archive, no such array, objects, axes that cannot be told apart, values out of range or not
             finite (the first row is named), or another number of labels than images.
     """
-    with _open(path) as archive:
+    with open_archive(path, "images") as archive:
         keys = TRAIN_KEYS if part == "train" else TEST_KEYS
         found = next((pair for pair in keys if pair[0] in archive.files), None)
         if found is None:
@@ -66,14 +65,14 @@ def read_arrays(path: Path, part: str = "train") -> Arrays:
                 f"Arrays there are: {', '.join(archive.files) or 'none'}"
             )
         where = f"{printable(path)}[{found[0]}]"
-        images = _to_bytes(_channels_first(_member(archive, path, found[0]), where), where)
+        images = _to_bytes(_channels_first(member(archive, path, found[0], REMEDY), where), where)
         names = None
         if "classes" in archive.files:
-            names = [str(name) for name in _member(archive, path, "classes").reshape(-1)]
+            names = [str(name) for name in member(archive, path, "classes", REMEDY).reshape(-1)]
         if found[1] not in archive.files:
             return Arrays(images, None, [], found[0])
         labels, classes = _labels(
-            _member(archive, path, found[1]), len(images), names, f"{printable(path)}[{found[1]}]"
+            member(archive, path, found[1], REMEDY), len(images), names, f"{printable(path)}[{found[1]}]"
         )
         return Arrays(images, labels, classes, found[0])
 
@@ -88,30 +87,6 @@ def fit_rows(images: np.ndarray, size: int, channels: int) -> np.ndarray:
         pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         result[row] = to_square(Image.fromarray(np.ascontiguousarray(pixels)), size, channels)
     return result
-
-
-def _open(path: Path) -> np.lib.npyio.NpzFile:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(path)}: not a NumPy archive, or a damaged one: {error}") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{printable(path)}: a single array, not an archive; write it with np.savez(path, images=...)")
-    return archive
-
-
-def _member(archive: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
-    try:
-        return archive[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{printable(path)}[{key}]: an array of Python objects, which is never loaded because it can run code. "
-                "Stack it to one numeric array (images of one size), or to texts with .astype(str)."
-            ) from error
-        raise DataError(f"{printable(path)}[{key}]: damaged: {error}") from error
 
 
 def _channels_first(images: np.ndarray, where: str) -> np.ndarray:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nearfar.errors import DataError
+from nearfar.modalities.archives import printable
 from nearfar.modalities.images.decode import Unreadable, _open, _reason, _upright, pillow, read_image, to_square
-from nearfar.modalities.images.files import list_folder, printable
+from nearfar.modalities.images.files import list_folder
 
 if TYPE_CHECKING:
     from PIL import Image

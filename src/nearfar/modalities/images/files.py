@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nearfar.data.source import Skipped
 from nearfar.errors import DataError
+from nearfar.modalities.archives import printable
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp"),
@@ -33,16 +34,6 @@ class Listing:
     labels: list[str] | None = None
     skipped: list[Skipped] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
-
-
-def printable(path: Path | str) -> str:
-    r"""A path as text for messages and JSON; bytes that are not UTF-8 appear as \x escapes.
-
-    Example:
-        >>> printable(os.fsdecode(b"caf\xe9.png"))
-        'caf\\xe9.png'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def list_folder(folder: Path) -> Listing:

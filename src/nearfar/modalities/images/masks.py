@@ -26,6 +26,7 @@ from nearfar.data.labels import encode_labels, renumber
 from nearfar.data.source import ArraySource, Skipped, ids_by_content, row_digests
 from nearfar.data.split import find_parts, stratified_split
 from nearfar.errors import ConfigError, DataError
+from nearfar.modalities.archives import printable
 from nearfar.modalities.images.cutouts import cut_out, nearest, photographs, square
 from nearfar.modalities.images.decode import (
     Unreadable,
@@ -36,7 +37,7 @@ from nearfar.modalities.images.decode import (
     read_header,
     read_image,
 )
-from nearfar.modalities.images.files import list_folder, printable
+from nearfar.modalities.images.files import list_folder
 from nearfar.modalities.images.pixels import nothing_readable
 
 IGNORE = 255

@@ -11,8 +11,9 @@ from nearfar.data.labels import encode_labels, renumber
 from nearfar.data.source import ArraySource, Skipped, ids_by_content, row_digests
 from nearfar.data.split import find_parts
 from nearfar.errors import ConfigError, DataError
+from nearfar.modalities.archives import printable
 from nearfar.modalities.images.arrays import fit_rows, has_test_part, read_arrays
-from nearfar.modalities.images.files import EXTENSIONS, Listing, list_folder, printable
+from nearfar.modalities.images.files import EXTENSIONS, Listing, list_folder
 from nearfar.modalities.images.pixels import LARGEST_SIZE, nothing_readable, read_pixels, skipped
 from nearfar.modalities.images.tables import TABLE_EXTENSIONS, list_table
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from nearfar.data.source import Skipped
 from nearfar.errors import DataError
-from nearfar.modalities.images.files import Listing, printable
+from nearfar.modalities.archives import printable
+from nearfar.modalities.images.files import Listing
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nearfar.errors import DataError
+from nearfar.modalities.archives import member, open_archive, printable
 from nearfar.modalities.peek import TABLE_EXTENSIONS, delimiter_of
 
 Cells = np.ndarray | list[str]
@@ -48,11 +46,6 @@ class Table:
         return len(next(iter(self.columns.values()), []))
 
 
-def printable(path: Path | str) -> str:
-    """A path as text for messages and JSON; bytes that are not UTF-8 appear as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def read_table(path: Path, part: str = "train") -> Table:
     """All columns of a file; `part` chooses among the arrays of an archive.
 
@@ -78,7 +71,7 @@ def read_table(path: Path, part: str = "train") -> Table:
 
 def has_test_part(path: Path) -> bool:
     """Whether an archive holds rows to train on and rows to test on."""
-    with _open(path) as archive:
+    with open_archive(path, "rows") as archive:
         return all(any(rows in archive.files for rows, _ in keys) for keys in (TRAIN_KEYS, TEST_KEYS))
 
 
@@ -147,23 +140,11 @@ def _read_parquet(path: Path) -> Table:
     return table
 
 
-def _open(path: Path) -> np.lib.npyio.NpzFile:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{printable(path)}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{printable(path)}: not a NumPy archive, or a damaged one: {error}") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{printable(path)}: a single array, not an archive; write it with np.savez(path, rows=...)")
-    return archive
-
-
 def _read_archive(path: Path, part: str) -> Table:
     """One array (N, F) by the keys of the part, or one vector for every column."""
     where = printable(path)
-    with _open(path) as archive:
-        arrays = {key: _member(archive, path, key) for key in archive.files}
+    with open_archive(path, "rows") as archive:
+        arrays = {key: member(archive, path, key, "Write numbers, or texts with .astype(str)") for key in archive.files}
     classes = [str(name) for name in arrays.pop("classes", np.empty(0)).reshape(-1)] or None
     keys = TRAIN_KEYS if part == "train" else TEST_KEYS
     vectors = bool(arrays) and all(array.ndim == 1 for array in arrays.values())
@@ -189,18 +170,6 @@ def _read_archive(path: Path, part: str) -> Table:
     names = _checked(names, where) if "columns" in arrays else names
     columns = {name: to_cells(rows[:, place], where) for place, name in enumerate(names)}
     return Table(where, columns, None if labels is None else labels.reshape(-1), classes)
-
-
-def _member(archive: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
-    try:
-        return archive[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise DataError(
-                f"{printable(path)}[{key}]: an array of Python objects, which is never loaded because it can run code. "
-                "Write numbers, or texts with .astype(str)"
-            ) from error
-        raise DataError(f"{printable(path)}[{key}]: damaged: {error}") from error
 
 
 def to_cells(values: Any, where: str) -> Cells:

@@ -15,7 +15,8 @@ from nearfar.data.split import TEST_NAMES, TRAIN_NAMES
 from nearfar.errors import DataError
 from nearfar.modalities.peek import TABLE_EXTENSIONS
 
-from .files import Table, has_test_part, printable, read_table, to_cells
+from ..archives import printable
+from .files import Table, has_test_part, read_table, to_cells
 from .schema import Wishes, columns_of, encode, infer
 
 LABEL_COLUMNS = ("label", "class", "target", "labels", "category")
