@@ -66,7 +66,7 @@ def readings(data: ReportData) -> list[tuple[str, str]]:
         against = f"; a model that tells nothing apart stays at {num(chance)}" if chance is not None else ""
         found.append(("curves", f"The loss ended at {num(loss)}{against}."))
     if (rank := last(rows, "effective_rank")) is not None:
-        found.append(("curves", f"The vectors use about {num(rank)} dimensions (effective rank)."))
+        found.append(("curves", f"The projections use about {num(rank)} dimensions at the end (effective rank)."))
     if shots := snapshots(data.history):
         shares = [100 * overlap(near, far) for _, near, far in (shots[0], shots[-1])]
         change = f"went from {shares[0]:.0f}% to {shares[1]:.0f}%" if len(shots) > 1 else f"is {shares[1]:.0f}%"
