@@ -1,18 +1,22 @@
-"""The cases of the contract battery: every entry of the catalogue with its notable variants and their oracles."""
+"""The cases of the contract battery: every entry of the catalogue with its notable variants and their oracles.
+
+Those of the first families are here, with their oracles in `oracles_pairs.py` and `oracles_views.py` and their values
+in `golden.py`; each later family is a file of its own in `judges/`.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import pkgutil
+from importlib import import_module
 
+import judges
 import oracles_pairs as o
 import oracles_views as v
-import torch
-from oracles import Arranged, all_scores, cosine, dot, minus_distance, minus_square, shortened_dot
-from torch import Tensor
+from case import Case, learned, rows
+from golden import CHANCE, COLLAPSED, GOLDEN
+from oracles import cosine, dot, minus_distance, minus_square, shortened_dot
 
-from nearfar.contrast import LearnedTemperature, Strategy
+from nearfar.contrast import Strategy
 from nearfar.objectives import (
     DCL,
     DCLW,
@@ -43,64 +47,7 @@ from nearfar.objectives import (
     catalogue,
 )
 
-
-@dataclass(frozen=True)
-class Case:
-    """One objective as configured, and what judges it.
-
-    layout: "joint" or "cross" as the published objective has it, "views" for those that compare no pairs.
-    score: how the oracle scores two rows; None for "views", whose oracle takes the two matrices.
-    constant: something is taken as a constant, which has no numerical gradient: the oracle judges the gradient.
-    least: rows that the objective needs, where it compares no pairs.
-    in_order: which rows stand next to each other is part of the value.
-    """
-
-    name: str
-    make: Callable[[], torch.nn.Module]
-    layout: str
-    oracle: Callable[..., Tensor]
-    score: Callable[[Tensor, Tensor], Tensor] | None = None
-    softmax: bool = False
-    constant: bool = False
-    least: int = 2
-    in_order: bool = False
-
-    @property
-    def entry(self) -> str:
-        return self.name.split()[0]
-
-    @property
-    def compares(self) -> bool:
-        return self.layout != "views"
-
-    def objective(self) -> torch.nn.Module:
-        """The objective in float64, learned numbers at exactly their published start."""
-        made = self.make().double()
-        for module in made.modules():
-            if isinstance(module, LearnedTemperature):
-                with torch.no_grad():
-                    module.log_inverse.copy_(torch.tensor(-math.log(round(float(module()), 6)), dtype=torch.float64))
-        return made
-
-    def naive(self, rows: Arranged, objective: torch.nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
-        """The oracle's value, and the leaves that stand for the objective's learned numbers."""
-        leaves = {k: p.detach().clone().requires_grad_() for k, p in objective.named_parameters()}
-        learned_t, learned_b = leaves.get("temperature.log_inverse"), leaves.get("bias.bias")
-        t = torch.tensor(1.0 if learned_t is not None else objective.temperature, dtype=torch.float64)
-        t = (-learned_t).exp() if learned_t is not None else t
-        b = (
-            learned_b
-            if learned_b is not None
-            else torch.tensor(float(getattr(objective, "bias", 0.0)), dtype=torch.float64)
-        )
-        s = all_scores(self.score, rows.anchors, rows.candidates)
-        extra = {"rows": rows} if self.name == "NPair l2" else {}
-        return self.oracle(s, rows.near, rows.far, t, b, **extra), leaves
-
-
-def learned(value: float) -> LearnedTemperature:
-    return LearnedTemperature(value)
-
+__all__ = ["BY_NAME", "CASES", "EVERY", "Case", "learned", "rows", "strategies", "tiled"]
 
 CASES = [
     Case("ContrastiveMargin", ContrastiveMargin, "joint", o.margin_violations(1.0, 0.0), minus_distance),
@@ -124,7 +71,7 @@ CASES = [
     Case("TripletHard soft", lambda: TripletHard(soft=True), "joint", o.triplet_hard(None), minus_distance),
     Case("TripletSemiHard", TripletSemiHard, "joint", o.triplet_semihard(0.2), minus_square),
     Case("NPair", NPair, "cross", o.infonce, dot, softmax=True),
-    Case("NPair l2", lambda: NPair(l2=0.1), "cross", o.npair(0.1), dot),
+    Case("NPair l2", lambda: NPair(l2=0.1), "cross", o.npair(0.1), dot, listed=True),
     Case("Logistic", Logistic, "cross", o.logistic, cosine),
     Case("SigLIP", SigLIP, "cross", o.logistic, cosine),
     Case("SigLIP fixed", lambda: SigLIP(temperature=0.1, bias=-10.0), "cross", o.logistic, cosine),
@@ -243,6 +190,14 @@ CASES = [
     Case("SelfDistillation", SelfDistillation, "views", v.distilled(0.1, 0.04), constant=True, least=1),
 ]
 
+# Every family of `judges/` brings its own cases, oracles and values.
+FAMILIES = [import_module(f"judges.{m.name}") for m in pkgutil.iter_modules(judges.__path__)]
+for family in FAMILIES:
+    CASES += family.CASES
+    GOLDEN.update(family.GOLDEN)
+    CHANCE.update(family.CHANCE)
+    COLLAPSED.update({**family.CHANCE, **family.COLLAPSED})
+
 # The battery is parametrised over the catalogue; `test_battery.py` fails by name for an entry without a case.
 EVERY = [case for name in catalogue() for case in CASES if case.entry == name]
 BY_NAME = {c.name: c for c in CASES}
@@ -253,11 +208,6 @@ DENSE, TILED, KEPT = Strategy("dense"), Strategy("tiled", tile=3), Strategy("aut
 
 def tiled(side: int) -> Strategy:
     return Strategy("tiled", tile=side)
-
-
-def rows(seed: int, n: int, width: int = 3) -> Tensor:
-    """Random rows, none of them special."""
-    return torch.randn(n, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def strategies(case: Case) -> list[dict]:

@@ -53,12 +53,7 @@ def gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
 
 def meets(case: Case, scene: Scene) -> bool:
     repeats_rows = scene.name == "one way"  # its candidates are the anchors of all processes and more, in their order
-    return (
-        case.compares
-        and case.layout in scene.layouts
-        and (scene.listed or case.name != "NPair l2")
-        and not repeats_rows
-    )
+    return case.compares and case.layout in scene.layouts and (scene.listed or not case.listed) and not repeats_rows
 
 
 def check(case: Case, scene: Scene, rank: int, world: int) -> list[str]:

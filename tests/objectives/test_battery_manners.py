@@ -63,8 +63,8 @@ def test_inspection_tells_how_similar_near_and_far_pairs_are(case: Case):
 @pytest.mark.parametrize("case", [c for c in CASES if not c.compares], ids=lambda c: c.name)
 def test_inspection_of_plain_views_adds_up(case: Case):
     views = [rows(k, 5) for k in range(2)]
-    seen = case.objective().inspect(*views)
-    torch.testing.assert_close(seen.total, case.objective()(*views))
+    seen = case.objective().inspect(*views, **case.how(5))
+    torch.testing.assert_close(seen.total, case.objective()(*views, **case.how(5)))
     torch.testing.assert_close(torch.stack(list(seen.terms.values())).sum(), seen.total)
     if seen.per_anchor is not None:
         torch.testing.assert_close((seen.per_anchor * seen.weight).sum() / seen.weight.sum(), seen.total)
@@ -104,7 +104,7 @@ def test_chance_and_collapse_are_unknown_for_similarities_without_unrelated_rows
 def test_copies_and_configurations_give_the_same_value(case: Case):
     objective = case.make()
     views = [rows(k, 5).float() for k in range(2)]
-    want = objective(*views).detach()
+    want = objective(*views, **case.how(5)).detach()
     loaded = case.make()
     loaded.load_state_dict(objective.state_dict())
     config = json.loads(json.dumps(objective.config()))
@@ -117,10 +117,10 @@ def test_copies_and_configurations_give_the_same_value(case: Case):
     ]
     for other in copies:
         assert type(other) is type(objective)
-        assert torch.equal(other(*views).detach(), want)
+        assert torch.equal(other(*views, **case.how(5)).detach(), want)
     built = build(config)
     assert type(built) is type(objective)
-    torch.testing.assert_close(built(*views).detach(), want, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(built(*views, **case.how(5)).detach(), want, rtol=1e-6, atol=1e-6)
     assert built.config()["objective"] == case.entry
 
 

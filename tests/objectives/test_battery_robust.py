@@ -20,7 +20,7 @@ LABELS = torch.tensor([0, 0, 1, 1, 2])
 
 
 def keys(case: Case) -> dict:
-    return {"labels": LABELS} if case.layout == "joint" else {}
+    return {"labels": LABELS} if case.layout == "joint" else case.how(len(LABELS))
 
 
 # Precision ---------------------------------------------------------------------
@@ -134,14 +134,14 @@ def test_value_at_chance_is_that_of_unrelated_rows(case: Case):
     n = 4
     z = orthonormal(2 * n)
     views = (z[:n], z[n:])
-    seen = case.objective().inspect(*views)
+    seen = case.objective().inspect(*views, **case.how(n))
     if CHANCE[case.name] is None:
         assert seen.chance is None
         return
     want = CHANCE[case.name](n, 2 * n)
     for how in strategies(case):
-        assert case.objective().inspect(*views, **how).chance == pytest.approx(want, abs=1e-9)
-        assert float(case.objective()(*views, **how).detach()) == pytest.approx(want, abs=1e-9)
+        assert case.objective().inspect(*views, **case.how(n), **how).chance == pytest.approx(want, abs=1e-9)
+        assert float(case.objective()(*views, **case.how(n), **how).detach()) == pytest.approx(want, abs=1e-9)
 
 
 @every
@@ -149,9 +149,9 @@ def test_value_at_collapse_is_that_of_equal_rows(case: Case):
     n, width = 4, 3
     for how in strategies(case):
         views = [torch.full((n, width), 0.5, dtype=torch.float64).requires_grad_() for _ in range(2)]
-        value = case.objective()(*views, **how)
+        value = case.objective()(*views, **case.how(n), **how)
         assert all(torch.isfinite(g).all() for g in gradients(value, views))
-        seen = case.objective().inspect(*views, **how).collapsed
+        seen = case.objective().inspect(*views, **case.how(n), **how).collapsed
         if COLLAPSED[case.name] is None:
             assert seen is None
         else:
@@ -193,7 +193,7 @@ def test_one_view_or_views_of_other_rows_are_refused_and_one_row_where_two_are_n
     refused = [[rows(0, 3)], [rows(0, 3), rows(1, 4)]]
     for views in refused + ([[rows(0, 1), rows(1, 1)]] if case.least > 1 else []):
         with pytest.raises(ValueError, match=r"two|2"):
-            case.objective()(*views)
+            case.objective()(*views, **case.how(len(views[0])))
 
 
 @comparing
@@ -212,7 +212,8 @@ def test_rows_of_norm_zero_have_finite_gradients(case: Case):
 @pytest.mark.parametrize("case", [c for c in CASES if not c.in_order], ids=lambda c: c.name)
 def test_the_order_of_the_rows_does_not_matter(case: Case):
     ids, order = torch.tensor([3, 1, 3, 0, 2]), torch.tensor([4, 0, 3, 1, 2])
-    keyed, moved = ({"ids": ids}, {"ids": ids[order]}) if case.compares else ({}, {})
+    keyed = {"ids": ids} if case.compares else case.how(5)
+    moved = {k: v[order] if isinstance(v, torch.Tensor) and v.shape[:1] == (5,) else v for k, v in keyed.items()}
     for how in strategies(case):
         views = [rows(k, 5).requires_grad_() for k in range(2)]
         value = case.objective()(*views, **keyed, **how)
@@ -264,7 +265,7 @@ def test_an_evaluation_in_inference_mode_does_not_spoil_the_training_after_it(ca
     for how in [{}, *strategies(case)]:
         views = [rows(k, 5).requires_grad_() for k in range(2)]
         with torch.inference_mode():
-            seen = case.objective()(*(v.detach().clone() for v in views), **how)
-        value = case.objective()(*views, **how)
+            seen = case.objective()(*(v.detach().clone() for v in views), **case.how(5), **how)
+        value = case.objective()(*views, **case.how(5), **how)
         assert torch.equal(seen, value.detach())
         assert all(torch.isfinite(g).all() for g in gradients(value, [*views]))

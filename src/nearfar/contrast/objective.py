@@ -73,6 +73,11 @@ class Objective(nn.Module):
     formula: ClassVar[str] = ""
     source: ClassVar[str] = ""
     equal_to: ClassVar[str] = ""
+    use: ClassVar[str] = ""  # when to use it
+    near: ClassVar[str] = ""  # who is near by default, where the layout does not say it
+    far: ClassVar[str] = ""
+    at_chance: ClassVar[str] = ""  # value for two views of N items and default arguments; empty: not defined
+    reconstructed: ClassVar[str] = ""  # what of it no publication at hand could confirm
     supervised: ClassVar[bool] = False
 
     forward: Callable[..., Tensor]  # the scalar value
@@ -109,7 +114,13 @@ class Objective(nn.Module):
 
     def pieces(self) -> dict[str, str]:
         """What the objective is made of, for people to read."""
-        return {"formula": self.formula, "source": self.source, "equal to": self.equal_to}
+        return {
+            "formula": self.formula,
+            "source": self.source,
+            "equal to": self.equal_to,
+            "use when": self.use,
+            "unconfirmed": self.reconstructed,
+        }
 
 
 @entry
@@ -255,13 +266,12 @@ class Composition(Objective):
             "cross": "rows of view 1 are anchors, rows of view 2 candidates"
             + (", and the reverse" if self.two_way else ""),
         }
-        return {
-            "formula": self.formula,
+        formula = {"formula": self.formula}
+        return formula | {
             "similarity": f"{type(self.similarity).__name__}: {self.similarity.formula}",
             "pairs": rows[self.layout],
             "statistics": ", ".join(dict.fromkeys(asked)),
-            "source": self.source,
-            "equal to": self.equal_to,
+            **super().pieces(),
         }
 
     def _arrange(

@@ -32,6 +32,8 @@ class DCL(Composition):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j far) exp(s_ij / t) - mean_(p near) s_ip / t ]"
     source: ClassVar[str] = "Yeh et al. 2021, eq. 6"
+    use: ClassVar[str] = "as `NTXent`, for small batches: the near row does not stand in the denominator"
+    at_chance: ClassVar[str] = "log(2 * N - 2)"
     equal_to: ClassVar[str] = "NTXent is softplus(DCL) per anchor, for two views"
     needs: ClassVar[str] = "both"
 
@@ -66,6 +68,8 @@ class DCLW(DCL):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j far) exp(s_ij / t) - w_i mean_(p near) s_ip / t ]"
     source: ClassVar[str] = "Yeh et al. 2021, eq. 8; raminnakhli/Decoupled-Contrastive-Learning"
+    use: ClassVar[str] = "as `DCL`, with less pull on pairs that agree already"
+    at_chance: ClassVar[str] = "log(2 * N - 2)"
     equal_to: ClassVar[str] = "DCL when all near pairs score the same"
 
     sigma: float = 0.5
@@ -98,6 +102,8 @@ class Debiased(Composition):
 
     formula: ClassVar[str] = "mean_i [ log(p_i + Ng_i) - s_i+ / t ],  Ng = max((S - tau M p) / (1 - tau), M e^(-1/t))"
     source: ClassVar[str] = "Chuang et al. 2020, eq. 8; chingyaoc/DCL main.py"
+    use: ClassVar[str] = "few classes, so that many far rows are of the anchor's own class; `tau` is how many"
+    at_chance: ClassVar[str] = "log(2 * N - 1)"
     equal_to: ClassVar[str] = "NTXent for tau = 0"
     needs: ClassVar[str] = "both"
 
@@ -155,6 +161,8 @@ class HardNegative(Debiased):
 
     formula: ClassVar[str] = "Debiased with S = M sum_far e^((1+beta) s/t) / sum_far e^(beta s/t)"
     source: ClassVar[str] = "Robinson et al. 2021, eq. 4; joshr17/HCL main.py"
+    use: ClassVar[str] = "as `Debiased`, with more weight on far rows that look near"
+    at_chance: ClassVar[str] = "log(2 * N - 1)"
     equal_to: ClassVar[str] = "Debiased for beta = 0; NTXent for beta = tau = 0"
 
     beta: float = 1.0

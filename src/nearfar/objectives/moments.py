@@ -67,6 +67,10 @@ class BarlowTwins(Moments):
 
     formula: ClassVar[str] = "sum_d (C_dd - 1)^2 + lambda sum_(d != e) C_de^2,  C = Z1' Z2 / N of standardised views"
     source: ClassVar[str] = "Zbontar et al. 2021, eq. 1; facebookresearch/barlowtwins main.py"
+    use: ClassVar[str] = "no far pairs are wanted: dimensions of two views agree and do not repeat each other"
+    near: ClassVar[str] = "the item's row in the other view"
+    far: ClassVar[str] = "no far rows: dimensions are told apart"
+    at_chance: ClassVar[str] = ""
 
     off_diagonal: float = 0.0051
     scale: float = 1.0
@@ -104,6 +108,10 @@ class VICReg(Moments):
 
     formula: ClassVar[str] = "i mse(Z1, Z2) + v (var(Z1) + var(Z2)) / 2 + c (cov(Z1) + cov(Z2))"
     source: ClassVar[str] = "Bardes et al. 2022, eq. 6; facebookresearch/vicreg main_vicreg.py"
+    use: ClassVar[str] = "as `BarlowTwins`, with three terms that are weighed one by one"
+    near: ClassVar[str] = "the item's row in the other view"
+    far: ClassVar[str] = "no far rows: dimensions are spread and told apart"
+    at_chance: ClassVar[str] = ""
 
     invariance: float = 25.0
     variance: float = 25.0

@@ -51,6 +51,8 @@ class ContrastiveMargin(Composition):
 
     formula: ClassVar[str] = "mean+_(near) [d - near_margin]_+ + mean+_(far) [margin - d]_+"
     source: ClassVar[str] = "Hadsell, Chopra & LeCun 2006, eq. 4; pytorch-metric-learning for 'violations'"
+    use: ClassVar[str] = "pairs are known one by one and a distance with a margin is wanted, such as for verification"
+    at_chance: ClassVar[str] = "sqrt(2)"
     needs: ClassVar[str] = "any"
 
     similarity: Similarity = field(default_factory=NegativeEuclidean)
@@ -110,6 +112,8 @@ class Logistic(Composition):
 
     formula: ClassVar[str] = "mean_i [ sum_(p near) softplus(-s_ip/t - b) + sum_(j far) softplus(s_ij/t + b) ]"
     source: ClassVar[str] = "the logistic loss on pairs; Gutmann & Hyvarinen 2010, Mikolov et al. 2013"
+    use: ClassVar[str] = "each pair is its own yes-or-no decision and no row should compete with another"
+    at_chance: ClassVar[str] = "N * log(2)"
     equal_to: ClassVar[str] = "SigLIP at temperature 1 and bias 0"
     layout: ClassVar[str] = "cross"
     needs: ClassVar[str] = "any"
@@ -140,6 +144,10 @@ class SigLIP(Logistic):
 
     formula: ClassVar[str] = "mean_i sum_j softplus(-y_ij (s_ij / t + b)),  y = 1 near, -1 far"
     source: ClassVar[str] = "Zhai et al. 2023, eq. 1; google-research/big_vision siglip.py"
+    use: ClassVar[str] = (
+        "as `SymmetricInfoNCE` where a softmax over the batch is not wanted; temperature and bias are learned"
+    )
+    at_chance: ClassVar[str] = "log(1 + exp(10)) + (N - 1) * log(1 + exp(-10))"
     equal_to: ClassVar[str] = "Logistic with learned temperature and bias"
 
     temperature: float | LearnedTemperature = field(default_factory=lambda: LearnedTemperature(0.1))

@@ -36,6 +36,11 @@ class PolyView(Composition):
     source: ClassVar[str] = (
         "Shidani et al. 2024, Poly-View Contrastive Learning; pakoromilas/Multi-View-CL for 'geometric'"
     )
+    use: ClassVar[str] = (
+        'four or more views of each item, none of which should compete with the others; `average` is "geometric", '
+        '"arithmetic" or "sufficient"'
+    )
+    at_chance: ClassVar[str] = "log(2 * N - 1)"
     equal_to: ClassVar[str] = "NTXent for two views; 'geometric' is SupCon(average='exclusive') with ids for labels"
 
     temperature: float | LearnedTemperature = 0.1

@@ -62,6 +62,10 @@ class ProxyNCA(Composition):
 
     formula: ClassVar[str] = "mean_i [ d_ip^2 / t + log sum_c exp(-d_ic^2 / t) ],  p near, c far (or near: own)"
     source: ClassVar[str] = "Movshovitz-Attias et al. 2017, eq. 4; Teh et al. 2020 (ProxyNCA++) with own=True"
+    use: ClassVar[str] = (
+        "labels and small batches: rows are told from learned proxies, one per class (`relation=to_proxies(labels, C)`)"
+    )
+    at_chance: ClassVar[str] = "log(N)"
     equal_to: ClassVar[str] = "InfoNCE (own) and DCL (without) of rows and proxies at this similarity"
     layout: ClassVar[str] = "cross"
     supervised: ClassVar[bool] = True
@@ -104,6 +108,8 @@ class ProxyAnchor(Composition):
         "mean+_c log(1 + sum_(x near) e^((delta - s_cx) / t)) + mean_c log(1 + sum_(x far) e^((delta + s_cx) / t))"
     )
     source: ClassVar[str] = "Kim et al. 2020, eq. 4; tjddus9597/Proxy-Anchor-CVPR2020 code/losses.py"
+    use: ClassVar[str] = "as `ProxyNCA`, with the proxies for anchors, so that the hardest rows of a batch count most"
+    at_chance: ClassVar[str] = "log(1 + exp(3.2)) + log(1 + (N - 1) * exp(3.2))"
     layout: ClassVar[str] = "cross"
     needs: ClassVar[str] = "any"
     supervised: ClassVar[bool] = True

@@ -32,6 +32,12 @@ class CosineRegression(Objective):
 
     formula: ClassVar[str] = "mean_i [ 2 - 2 cos(p_i, sg t_i) ]   (form='cosine': -cos)"
     source: ClassVar[str] = "Grill et al. 2020 (BYOL), eq. 2; Chen & He 2021 (SimSiam), eq. 1"
+    use: ClassVar[str] = (
+        "one view predicts the other without far rows; needs a predictor or a moving copy against collapse"
+    )
+    near: ClassVar[str] = "the item's row in view 2, the target"
+    far: ClassVar[str] = "no far rows"
+    at_chance: ClassVar[str] = "2"
     equal_to: ClassVar[str] = "the alignment of AlignUniform (alpha = 2) with one side held; distance = 2 + 2 cosine"
 
     form: str = "distance"

@@ -29,6 +29,8 @@ class InfoNCE(Composition):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j near or far) exp(s_ij / t) - mean_(p near) s_ip / t ]"
     source: ClassVar[str] = "van den Oord et al. 2018, eq. 4"
+    use: ClassVar[str] = "a query looks for its own candidate: two encoders, or a queue of far rows (`negatives=`)"
+    at_chance: ClassVar[str] = "log(N)"
     equal_to: ClassVar[str] = (
         "NPair with dot products at temperature 1; MoCo's where a relation ignores the other keys of the batch"
     )
@@ -56,6 +58,8 @@ class SymmetricInfoNCE(InfoNCE):
 
     formula: ClassVar[str] = "(InfoNCE(view 1 -> view 2) + InfoNCE(view 2 -> view 1)) / 2"
     source: ClassVar[str] = "Radford et al. 2021, figure 3"
+    use: ClassVar[str] = "two kinds of rows that must find each other, such as image and text"
+    at_chance: ClassVar[str] = "log(N)"
     equal_to: ClassVar[str] = "the mean of two one-way InfoNCE"
 
     @property
@@ -81,6 +85,8 @@ class NTXent(Composition):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j != i) exp(s_ij / t) - mean_(p near) s_ip / t ]"
     source: ClassVar[str] = "Chen et al. 2020 (SimCLR), eq. 1"
+    use: ClassVar[str] = "the first choice without labels: two or more views of each item"
+    at_chance: ClassVar[str] = "log(2 * N - 1)"
     equal_to: ClassVar[str] = "SupCon(average='outside') with ids for labels"
 
     temperature: float | LearnedTemperature = 0.1
@@ -113,6 +119,8 @@ class SupCon(Composition):
 
     formula: ClassVar[str] = "mean_i [ log sum_(j != i) exp(s_ij / t) - mean_(p near) s_ip / t ]   (average='outside')"
     source: ClassVar[str] = "Khosla et al. 2020, eq. 2 (outside) and 3 (inside)"
+    use: ClassVar[str] = "labels are known and classes should become tight groups"
+    at_chance: ClassVar[str] = "log(2 * N - 1)"
     equal_to: ClassVar[str] = "NTXent when every item is its own class"
     supervised: ClassVar[bool] = True
 
@@ -153,6 +161,8 @@ class NPair(Composition):
 
     formula: ClassVar[str] = "mean_i log(1 + sum_(j far) exp(f_i f_j+ - f_i f_i+))  [+ l2 (|f_i|^2 + |f_i+|^2)]"
     source: ClassVar[str] = "Sohn 2016, eq. 7"
+    use: ClassVar[str] = "batches of one pair per class, raw dot products"
+    at_chance: ClassVar[str] = "log(N)"
     equal_to: ClassVar[str] = "InfoNCE with dot products at temperature 1 (l2 = 0)"
     layout: ClassVar[str] = "cross"
 

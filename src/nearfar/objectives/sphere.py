@@ -32,6 +32,10 @@ class AlignUniform(Objective):
 
     formula: ClassVar[str] = "a mean_i |z_i - z'_i|^alpha + u (log mean_(i<j) e^(-t d_ij^2) over both views) / 2"
     source: ClassVar[str] = "Wang & Isola 2020, eq. 4 and 5; SsnL/align_uniform"
+    use: ClassVar[str] = "the pull and the spread should be weighed against each other directly"
+    near: ClassVar[str] = "the item's row in the other view"
+    far: ClassVar[str] = "all rows of the same view"
+    at_chance: ClassVar[str] = ""
 
     alpha: float = 2.0
     t: float = 2.0
@@ -100,6 +104,8 @@ class Spectral(Composition):
 
     formula: ClassVar[str] = "[ -2 mean_i z_i z'_i + mean_(i, j far) (z_i z'_j)^2 ] / mu"
     source: ClassVar[str] = "HaoChen et al. 2021, eq. 6; jhaochenz96/spectral_contrastive_learning"
+    use: ClassVar[str] = "the theory of the graph of views matters; raw rows, no temperature"
+    at_chance: ClassVar[str] = "0"
     layout: ClassVar[str] = "cross"
     needs: ClassVar[str] = "both"
 

@@ -48,6 +48,8 @@ class TripletAll(Composition):
 
     formula: ClassVar[str] = "mean over triplets of [d_near - d_far + margin]_+   (soft: softplus(d_near - d_far))"
     source: ClassVar[str] = "Schroff et al. 2015, eq. 1; Hermans et al. 2017, eq. 3 and 4"
+    use: ClassVar[str] = "classes with few items each, and every violating triplet should count"
+    at_chance: ClassVar[str] = "0.2"
     needs: ClassVar[str] = "both"
     supervised: ClassVar[bool] = True
 
@@ -116,6 +118,10 @@ class TripletHard(Composition):
 
     formula: ClassVar[str] = "mean_i [max_(near) d - min_(far) d + margin]_+   (soft: softplus of the difference)"
     source: ClassVar[str] = "Hermans et al. 2017, eq. 5"
+    use: ClassVar[str] = (
+        "re-identification with several rows per class in a batch; watch for the value resting at the margin"
+    )
+    at_chance: ClassVar[str] = "0.2"
     needs: ClassVar[str] = "both"
     supervised: ClassVar[bool] = True
 
@@ -151,6 +157,8 @@ class TripletSemiHard(Composition):
         "mean_(i, p near) [d_ip - d_in + margin]_+,  n = nearest far with d_in > d_ip, else farthest"
     )
     source: ClassVar[str] = "Schroff et al. 2015, section 3.2; TensorFlow's triplet_semihard_loss for the fallback"
+    use: ClassVar[str] = "as `TripletHard`, where the hardest rows are outliers or wrong labels"
+    at_chance: ClassVar[str] = "0.2"
     needs: ClassVar[str] = "both"
     supervised: ClassVar[bool] = True
 

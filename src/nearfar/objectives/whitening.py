@@ -65,6 +65,13 @@ class WMSE(Objective):
         "mean over pairs of views of mean_i [ 2 - 2 cos(w(z_i), w(z'_i)) ],  w(z) = L^-1 (z - mean)"
     )
     source: ClassVar[str] = "Ermolov et al. 2021, eq. 3 and 5; htdt/self-supervised methods/w_mse.py"
+    use: ClassVar[str] = (
+        "as `CosineRegression`, where whitening, not a second network, is to prevent collapse; batches of at least "
+        "twice the width"
+    )
+    near: ClassVar[str] = "the item's rows in the other views"
+    far: ClassVar[str] = "no far rows: whitening spreads the rows"
+    at_chance: ClassVar[str] = ""
     equal_to: ClassVar[str] = "CosineRegression(detach=False) of whitened views"
 
     block: int | None = None
