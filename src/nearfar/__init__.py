@@ -7,6 +7,7 @@
     vectors = run.embed("photos/")
     nf.evaluate(run, "photos/")
     nf.compare("photos/", ["simclr", "moco", "swav"], budget="5m")
+    nf.cached(loss, (encoder, view_1), (encoder, view_2), micro_batch=64).backward()   # large batches, little memory
 
 Everything is imported when it is first used.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .assess import evaluate
     from .comparing import compare
     from .run import Run, fit, resume
+    from .training import cached
 
 _ROOMS = (
     "comparing",
@@ -36,11 +38,19 @@ _ROOMS = (
     "report",
     "training",
 )
-_NAMES = {"compare": "comparing", "fit": "run", "resume": "run", "Run": "run", "evaluate": "assess"}
+_NAMES = {
+    "cached": "training",
+    "compare": "comparing",
+    "fit": "run",
+    "resume": "run",
+    "Run": "run",
+    "evaluate": "assess",
+}
 
 __all__ = [
     "Run",
     "__version__",
+    "cached",
     "compare",
     "comparing",
     "contrast",

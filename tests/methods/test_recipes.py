@@ -14,7 +14,7 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.methods import DINO, NNCLR, WMSE, Barlow, MoCo, SwAV
 from nearfar.methods.method import Method
 from nearfar.objectives import InfoNCE
-from nearfar.training.cache import cached_gradients, plain_gradients
+from nearfar.training.cache import step_gradients
 
 F64 = torch.float64
 A = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], dtype=F64)
@@ -382,9 +382,9 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch(name: str, views: i
             return method.contrast(projections, data).loss
 
         if micro_batch is None:
-            plain_gradients(method.project, data.views, loss_of)
+            step_gradients(method.project, data.views, loss_of, None)
         else:
-            cached_gradients(method, method.project, data.views, loss_of, micro_batch)
+            step_gradients(method.project, data.views, loss_of, micro_batch)
         method.after_step(1, 10)
         gradients = {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
         results.append((gradients, method.state_dict()))

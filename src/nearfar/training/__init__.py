@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nearfar.training.cache import cached, encoded
 from nearfar.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from nearfar.training.loop import Diverged, Trainer, TrainResult
 from nearfar.training.protocols import Contrast, Method, Projection
@@ -19,6 +20,8 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainingSettings",
+    "cached",
+    "encoded",
     "load_checkpoint",
     "save_checkpoint",
 ]

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.training import state as states
-from nearfar.training.cache import cached_gradients, plain_gradients
+from nearfar.training.cache import step_gradients
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
 from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
@@ -244,10 +244,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group.get("scale", 1.0)
         self.optimiser.zero_grad(set_to_none=True)
-        if settings.micro_batch is not None and settings.micro_batch < len(batch):
-            projections = cached_gradients(self.module, self._project, batch.views, loss_of, settings.micro_batch)
-        else:
-            projections = plain_gradients(self._project, batch.views, loss_of)
+        projections = step_gradients(self._project, batch.views, loss_of, settings.micro_batch)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit).item()
