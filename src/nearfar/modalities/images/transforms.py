@@ -2,7 +2,7 @@
 
 All four are linear, so each axis of an item is one matrix (`resampling`, `blurring`, `resample`): no loop visits the
 items of a batch. On a CPU, matrices of large images are mostly zeros that take longer than a loop over the images:
-there an axis is a `Band`, the same matrix in blocks without the zeros (`band`, `resample_one`).
+there an axis is a `Band`, the same matrix in blocks without the zeros (`bands`, `resample_one`).
 
 Pixels are float32; shapes: B items, C channels (1 or 3), H x W pixels of the source, h x w of the view.
 """
@@ -111,42 +111,71 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor, out: Tensor) -> Tens
 
 
 class Band(NamedTuple):
-    """One axis of crop, resize, mirror and blur of one image: its matrix in blocks of `BLOCK` rows, without the zeros.
+    """One axis of crop, resize, mirror and blur of one image: its matrix in blocks of `BLOCK` rows without the zeros."""
 
-    The last block may have more rows than are left.
-    """
-
-    weights: Tensor
-    """(blocks, BLOCK, L)"""
+    weights: list[Tensor]
+    """(BLOCK, L) for each block, of which the last may have fewer rows."""
     starts: list[int]
     """The source pixel at which the L columns of each block begin."""
 
 
-def band(start: int, length: int, size: int, mirror: bool = False, sigma: float = 0.0, radius: int = 0) -> Band:
-    """What `resampling` and `blurring` make for one item, as a band.
+def bands(
+    start: Tensor, length: Tensor, size: int, mirror: Tensor | None, sigma: Tensor | None, radius: int
+) -> list[Band]:
+    """What `resampling` and `blurring` make, as a band for each of B images.
 
     Args:
-        start, length: the crop in source pixels.
+        start, length: (B,) the crops in whole source pixels.
         size: number of output pixels.
-        mirror: whether to flip.
-        sigma: standard deviation of the blur in output pixels; 0 leaves it out.
+        mirror: (B,) bool, which to flip; None flips none.
+        sigma: (B,) standard deviations of the blur in output pixels, 0 for none; None blurs none.
         radius: half width of the blur, less than `size`.
     """
-    radius = radius if sigma > 0 else 0
+    if sigma is None or not radius or not bool((sigma > 0).any()):
+        return _bands(start, length, size, mirror, None, 0)
+    found: dict[int, Band] = {}
+    for chosen, reach in ((sigma > 0, radius), (sigma <= 0, 0)):
+        where = chosen.nonzero().squeeze(1)
+        if len(where):
+            flipped, spread = mirror if mirror is None else mirror[where], sigma[where] if reach else None
+            made = _bands(start[where], length[where], size, flipped, spread, reach)
+            found.update(zip(where.tolist(), made, strict=True))
+    return [found[i] for i in range(len(start))]
+
+
+def _bands(
+    start: Tensor, length: Tensor, size: int, mirror: Tensor | None, sigma: Tensor | None, radius: int
+) -> list[Band]:
+    start, length = start.float(), length.float()
     scale = length / size
-    reach = max(1.0, scale)
+    reach = scale.clamp(min=1)
     steps = _block_steps(size, radius)
-    centre = start + ((size - 1 - steps if mirror else steps) + 0.5) * scale
-    extent = min(length, int((BLOCK + 2 * radius - 1) * scale + 2 * reach) + 2)
-    first = (centre.amin(1) - reach).floor_().clamp_(start, start + length - extent)
-    weights = _triangles(first[:, None] + torch.arange(0.5, extent), centre, reach)
-    if radius:
-        # The blur of a block: the same for all, row i holds the kernel from column i on. In memory these are rows that
-        # begin with the kernel and are longer by one.
-        blur = torch.zeros(BLOCK, BLOCK + 2 * radius + 1)
-        blur[:, : 2 * radius + 1] = _blur_kernel(torch.tensor([sigma]), radius)
-        weights = torch.matmul(blur.flatten()[:-BLOCK].view(BLOCK, -1), weights)
-    return Band(weights, first.int().tolist())
+    blocks = len(steps)
+    steps = (
+        steps.expand(len(start), -1, -1)
+        if mirror is None
+        else torch.where(mirror[:, None, None], size - 1 - steps, steps)
+    )
+    centre = start[:, None, None] + (steps + 0.5) * scale[:, None, None]
+    extent = torch.minimum(length, ((BLOCK + 2 * radius - 1) * scale + 2 * reach).floor() + 2)
+    first = (centre.amin(2) - reach[:, None]).floor_()
+    first = torch.minimum(torch.maximum(first, start[:, None]), (start + length - extent)[:, None])
+    column = torch.arange(0.5, float(extent.max()))
+    column = torch.where(column < extent[:, None], column, 2.0**24)  # beyond: too far to weigh
+    pixel = (first[:, :, None] + column[:, None, :]).flatten(0, 1)
+    weights = _triangles(pixel, centre.flatten(0, 1), reach.repeat_interleave(blocks)[:, None, None])
+    weights = weights.unflatten(0, (-1, blocks))
+    if sigma is not None:
+        # The blur of a block: the same for all of an image, row i holds the kernel from column i on. In memory these
+        # are rows that begin with the kernel and are longer by one.
+        blur = torch.zeros(len(sigma), BLOCK, BLOCK + 2 * radius + 1)
+        blur[:, :, : 2 * radius + 1] = _blur_kernel(sigma, radius)[:, None]
+        weights = torch.matmul(blur.flatten(1)[:, :-BLOCK].unflatten(1, (BLOCK, -1))[:, None], weights)
+    starts, extents = first.int().tolist(), extent.int().tolist()
+    made = [Band(list(w[:, :, :e].unbind(0)), f) for w, f, e in zip(weights, starts, extents, strict=True)]
+    for band in made if size % BLOCK else ():
+        band.weights[-1] = band.weights[-1][: size % BLOCK]
+    return made
 
 
 @lru_cache(maxsize=32)
@@ -161,17 +190,13 @@ def resample_one(image: Tensor, rows: Band, columns: Band, out: Tensor) -> Tenso
     """`resample` of one image by bands: (C, H, W) of any type -> `out` (C, h, w)."""
     c, height, width = out.shape
     top, left = min(rows.starts), min(columns.starts)
-    bottom, right = max(rows.starts) + rows.weights.shape[2], max(columns.starts) + columns.weights.shape[2]
+    bottom, right = max(rows.starts) + rows.weights[0].shape[1], max(columns.starts) + columns.weights[0].shape[1]
     # Channels side by side in each row: few large products instead of one for each channel.
     part = image[:, top:bottom, left:right].transpose(0, 1).float().reshape(-1, right - left)
     narrow = part.new_empty(len(part), width)
-    for block, (first, weights) in enumerate(zip(columns.starts, columns.weights, strict=True)):
-        target = narrow[:, block * BLOCK : (block + 1) * BLOCK]
-        first -= left
-        torch.mm(part[:, first : first + weights.shape[1]], weights[: target.shape[1]].t(), out=target)
+    for weights, first, target in zip(columns.weights, columns.starts, narrow.split(BLOCK, 1), strict=True):
+        torch.mm(part.narrow(1, first - left, weights.shape[1]), weights.t(), out=target)
     narrow, whole = narrow.view(bottom - top, c * width), part.new_empty(height, c * width)
-    for block, (first, weights) in enumerate(zip(rows.starts, rows.weights, strict=True)):
-        target = whole[block * BLOCK : (block + 1) * BLOCK]
-        first -= top
-        torch.mm(weights[: len(target)], narrow[first : first + weights.shape[1]], out=target)
+    for weights, first, target in zip(rows.weights, rows.starts, whole.split(BLOCK), strict=True):
+        torch.mm(weights, narrow.narrow(0, first - top, weights.shape[1]), out=target)
     return out.copy_(whole.view(height, c, width).transpose(0, 1))

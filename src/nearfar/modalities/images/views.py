@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,9 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.modalities.images import colours, transforms
 from nearfar.modalities.images.colours import ColourMaps
 from nearfar.modalities.images.exact import exact_views, torchvision_view
+from nearfar.modalities.images.parallel import side_by_side
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose, resolve
+from nearfar.modalities.images.transforms import Band
 
 __all__ = ["RECIPES", "ImageViews", "ViewRecipe", "choose"]
 
@@ -21,10 +24,11 @@ __all__ = ["RECIPES", "ImageViews", "ViewRecipe", "choose"]
 NORMALISATION = {1: ((0.5,), (0.25,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
 # Images go through in chunks whose intermediates take about this much: on a CPU they should stay in cache.
-CHUNK_BYTES = {"cpu": 2**23}
+CHUNK_BYTES = {"cpu": 2**23, "large": 3 * 2**23}
 CHUNK_BYTES_DEVICE = 2**28
 
-LARGE = 128  # from this many pixels on a side, a CPU cuts images one by one
+LARGE = 64  # from this many pixels on a side, a CPU cuts images one by one
+BANDS_AT_ONCE = 4  # chunks of large images whose bands are made together
 
 NUMBERS_PER_VIEW = 18  # uniform draws for one view of one item, whether a recipe uses them or not
 
@@ -141,7 +145,7 @@ class ImageViews:
         numbers = torch.rand(b, self.count, NUMBERS_PER_VIEW, generator=generator, device=generator.device)
         numbers = numbers.to(rows.device)
         draws = [self._draw(r, numbers[:, v].unbind(1), rows) for v, r in enumerate(self._active)]
-        outs = [rows.new_empty(b, self.channels, s, s, dtype=torch.float32) for s in self._sizes()]
+        outs = [_empty(b, self.channels, s, rows.device) for s in self._sizes()]
         for draw, recipe, out in zip(draws, self._active, outs, strict=True):
             self._make(rows, draw, recipe, out)
         return outs, draws
@@ -153,7 +157,7 @@ class ImageViews:
         """
         self._check(rows)
         b, _, height, width = rows.shape
-        out = rows.new_empty(b, self.channels, self.size, self.size, dtype=torch.float32)
+        out = _empty(b, self.channels, self.size, rows.device)
         one, zero = torch.ones(b, device=rows.device), torch.zeros(b, device=rows.device)
         maps = colours.colour_maps(one, one, one, zero.bool(), None, None, self.channels)
         draw = Draws(zero, zero, one * height, one * width, zero.bool(), None, None, maps.scaled(1 / 255))
@@ -195,7 +199,8 @@ class ImageViews:
         """How many images to work on at once."""
         _, c, height, width = rows.shape
         numbers = c * height * (width + size) + 4 * c * size * size + 4 * size * (height + width)
-        return max(1, CHUNK_BYTES.get(rows.device.type, CHUNK_BYTES_DEVICE) // (4 * numbers))
+        limit = CHUNK_BYTES.get("large" if _in_bands(rows) else rows.device.type, CHUNK_BYTES_DEVICE)
+        return max(1, limit // (4 * numbers))
 
     def _exact_pipeline(self, recipe: ViewRecipe) -> Any:
         return torchvision_view(recipe, recipe.size or self.size, self.channels, self.mean, self.std)
@@ -223,14 +228,26 @@ class ImageViews:
         return Draws(top, left, height, width, u[4] < recipe.flip, sigma, threshold, maps.scaled(1 / 255))
 
     def _make(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
-        """Make one view of a batch in `out`, chunk by chunk."""
-        chunk = self._chunk(rows, out.shape[-1])
-        with torch.inference_mode():  # nothing of it is kept but `out`; each of the many small operations costs less
-            for start in range(0, len(rows), chunk):
-                stop = start + chunk
-                self._view(rows[start:stop], draw.part(start, stop), recipe, out[start:stop])
+        """Make one view of a batch in `out`, piece by piece."""
+        chunk, size = self._chunk(rows, out.shape[-1]), out.shape[-1]
+        threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
+        in_bands = _in_bands(rows)
 
-    def _view(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
+        def work(piece: slice) -> None:
+            mine, pixels, target = draw.part(piece.start, piece.stop), rows[piece], out[piece]
+            axes = self._bands(mine, recipe, size) if in_bands else None
+            for start in range(0, len(pixels), chunk):
+                stop = start + chunk
+                some = None if axes is None else axes[start:stop]
+                self._view(pixels[start:stop], mine.part(start, stop), recipe, target[start:stop], some)
+
+        piece = chunk * (BANDS_AT_ONCE if in_bands else 1)
+        # In inference mode: nothing of it is kept but `out`, and each of the many small operations costs less.
+        side_by_side(work, [slice(i, i + piece) for i in range(0, len(rows), piece)], threads)
+
+    def _view(
+        self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor, axes: list[tuple[Band, Band]] | None
+    ) -> None:
         """Make one view of a chunk of images in `out`."""
         b, c = rows.shape[:2]
         size = out.shape[-1]
@@ -238,7 +255,11 @@ class ImageViews:
         spare = 0 if before is None else 1  # the hue rotation gives one plane more than it takes
         planes = rows.new_empty(spare + c + 1, b, size, size, dtype=torch.float32)
         planes[-1] = 1
-        self._cut(rows, draw, recipe, planes[spare:-1])
+        if axes is None:
+            self._cut(rows, draw, recipe, planes[spare:-1])
+        else:
+            for i, (vertical, horizontal) in enumerate(axes):
+                transforms.resample_one(rows[i], vertical, horizontal, planes[spare:-1, i])
         planes, pixels = planes.flatten(2), out.flatten(2)
         black, white = (0.0,) * c, (1.0,) * c
         if before is not None and share is not None:
@@ -252,19 +273,18 @@ class ImageViews:
             for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
                 pixels[:, channel].sub_(mean).div_(std)
 
+    def _bands(self, draw: Draws, recipe: ViewRecipe, size: int) -> list[tuple[Band, Band]]:
+        """Both axes of crop, resize, mirror and blur of some images."""
+        radius = transforms.blur_radius(size, recipe.blur_kernel)
+        vertical = transforms.bands(draw.top, draw.height, size, None, draw.sigma, radius)
+        horizontal = transforms.bands(draw.left, draw.width, size, draw.mirror, draw.sigma, radius)
+        return list(zip(vertical, horizontal, strict=True))
+
     def _cut(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
         """Crop, resize, mirror and blur a chunk of images into `out` (C, B, size, size)."""
         size = out.shape[-1]
         radius = transforms.blur_radius(size, recipe.blur_kernel)
         top, left, height, width = draw.top, draw.left, draw.height, draw.width
-        if rows.device.type == "cpu" and max(rows.shape[2:]) >= LARGE:
-            sigma = draw.mirror * 0.0 if draw.sigma is None else draw.sigma
-            numbers = torch.stack([top, height, left, width, draw.mirror, sigma], 1).tolist()
-            for i, (y, h, x, w, mirror, s) in enumerate(numbers):
-                vertical = transforms.band(int(y), int(h), size, sigma=s, radius=radius)
-                horizontal = transforms.band(int(x), int(w), size, bool(mirror), s, radius)
-                transforms.resample_one(rows[i], vertical, horizontal, out[:, i])
-            return
         if rows.device.type == "cpu":  # leave out what no crop touches; a GPU would wait for these numbers
             first, last = int(top.min()), int((top + height).max())
             start, end = int(left.min()), int((left + width).max())
@@ -278,6 +298,18 @@ class ImageViews:
             down[chosen] = torch.bmm(kernel, down[chosen])
             across[chosen] = torch.bmm(kernel, across[chosen])
         transforms.resample(rows, down, across, out)
+
+
+def _in_bands(rows: Tensor) -> bool:
+    return rows.device.type == "cpu" and max(rows.shape[2:]) >= LARGE
+
+
+def _empty(count: int, channels: int, size: int, device: torch.device) -> Tensor:
+    """Room for images. On a CPU numpy asks for it in large pages, which are there in a fraction of the time."""
+    shape = count, channels, size, size
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(shape, np.float32))
+    return torch.empty(shape, device=device)
 
 
 def crop_boxes(
