@@ -1,13 +1,15 @@
 """One process of several that share every batch of the battery: `python spread.py RANK WORLD MEETING_POINT REPORT`.
 
-Each process holds some rows of every scene (uneven numbers, none for some) and asks for value and gradients with the
-strategies over processes; what it should get, it works out alone from all rows with `dense`.
+Each process holds some rows of every scene (uneven numbers, none for some) and asks for value, gradients and inspection
+with the strategies over processes; what it should get, it works out alone from all rows with `dense`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from cases import EVERY, Case
 from scenes import SCENES, Scene
 from torch import Tensor
 
-from nearfar.contrast import Strategy
+from nearfar.contrast import Inspection, Strategy
 
 STRATEGIES = (Strategy("gathered"), Strategy("ring"), Strategy("ring", tile=3), Strategy("gathered", tile=2))
 
@@ -34,16 +36,16 @@ def part_of(scene: Scene, leaves: list[Tensor], rank: int, world: int) -> tuple[
     """This process's rows, and what it says of them."""
     mine = [leaf[shares(len(leaf), world)[rank]].detach().clone().requires_grad_() for leaf in leaves]
     said = scene.how()
-    for key in ("ids", "labels", "negative_ids"):
-        if key in said:
-            said[key] = said[key][shares(len(said[key]), world)[rank]]
+    for key, value in said.items():
+        if isinstance(value, Tensor) and value.ndim and len(value) in scene.sizes:
+            said[key] = value[shares(len(value), world)[rank]]
     return mine, said
 
 
-def ask(objective: Any, scene: Scene, leaves: list[Tensor], said: dict[str, Any], strategy: Any) -> Tensor:
+def ask(call: Any, scene: Scene, leaves: list[Tensor], said: dict[str, Any], strategy: Any) -> Any:
     given = scene.views(leaves[:-1] if scene.queue else leaves)
     extra = {"negatives": leaves[-1]} if scene.queue else {}
-    return objective(*given, **said, **extra, strategy=strategy)
+    return call(*given, **said, **extra, strategy=strategy)
 
 
 def gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
@@ -53,7 +55,48 @@ def gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
 
 def meets(case: Case, scene: Scene) -> bool:
     repeats_rows = scene.name == "one way"  # its candidates are the anchors of all processes and more, in their order
-    return case.compares and case.layout in scene.layouts and (scene.listed or not case.listed) and not repeats_rows
+    return case.layout in scene.layouts and (scene.listed or not case.listed) and not repeats_rows
+
+
+def plain(case: Case, n: int) -> Scene:
+    """Two views of n rows, for an objective that compares no pairs."""
+    return Scene(f"{n} rows", (n, n), lambda: dict(case.how(n)), layouts=("views",))
+
+
+def meetings(cases: list[Case]) -> Iterator[tuple[Case, Scene]]:
+    """Every objective with every scene that it meets; rows enough for all processes, and fewer than that."""
+    for case in cases:
+        scenes = SCENES if case.compares else [plain(case, case.least), plain(case, case.least + 5)]
+        yield from ((case, scene) for scene in scenes if meets(case, scene))
+
+
+def in_order_of_rank(case: Case, scene: Scene, world: int, anchors: int) -> Tensor:
+    """Which anchor of the batch in one process is the k-th over several: each process stands with all its views."""
+    order = torch.arange(anchors)
+    views = len(scene.sizes) - scene.queue
+    if case.layout != "joint" or views == 1 or "relation" in scene.how():
+        return order
+    n = scene.sizes[0]
+    return torch.cat([order[k * n : (k + 1) * n][part] for part in shares(n, world) for k in range(views)])
+
+
+def other(one: Inspection, many: Inspection, order: Tensor) -> list[str]:
+    """Names of what differs between the inspection of one process and that over several."""
+    wrong = []
+    for name in (f.name for f in fields(Inspection)):
+        want, got = getattr(one, name), getattr(many, name)
+        if name in ("per_anchor", "weight", "near_count", "far_count") and want is not None:
+            want = want[order]
+        if isinstance(want, dict):
+            want, got = torch.stack(list(want.values())), torch.stack(list(got.values()))
+        if isinstance(want, Tensor | float):
+            want, got = torch.as_tensor(want), torch.as_tensor(got)
+            same = want.shape == got.shape and torch.allclose(want, got, rtol=1e-9, atol=1e-9, equal_nan=True)
+        else:
+            same = want == got
+        if not same:
+            wrong.append(name)
+    return wrong
 
 
 def check(case: Case, scene: Scene, rank: int, world: int) -> list[str]:
@@ -78,6 +121,13 @@ def check(case: Case, scene: Scene, rank: int, world: int) -> list[str]:
                 got, share = got / world, full
             if not torch.allclose(got, share, rtol=1e-9, atol=1e-9):
                 wrong.append(f"{where}: gradient {k} is off by {(got - share).abs().max().item():.3g}")
+    with torch.no_grad():
+        seen = ask(objective.inspect, scene, leaves, scene.how(), "dense")
+        order = in_order_of_rank(case, scene, world, 0 if seen.per_anchor is None else len(seen.per_anchor))
+        mine, said = part_of(scene, leaves, rank, world)
+        names = other(seen, ask(objective.inspect, scene, mine, said, "ring"), order)
+        if names:
+            wrong.append(f"{case.name}, {scene.name}: inspect says another {', '.join(names)}")
     return wrong
 
 
@@ -85,12 +135,10 @@ def main() -> None:
     rank, world = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
-    wrong, met = [], 0
-    for case in EVERY:
-        for scene in SCENES:
-            if meets(case, scene):
-                met += 1
-                wrong += check(case, scene, rank, world)
+    wrong, met = [], []
+    for case, scene in meetings(EVERY):
+        met.append(f"{case.name}, {scene.name}")
+        wrong += check(case, scene, rank, world)
     Path(sys.argv[4]).write_text(json.dumps({"met": met, "wrong": wrong}))
     dist.destroy_process_group()
 

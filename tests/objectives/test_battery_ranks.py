@@ -1,4 +1,4 @@
-"""Every objective that compares pairs, with every arrangement, over several processes: see `spread.py`."""
+"""Every objective with every arrangement that it accepts, over several processes: see `spread.py`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import EVERY
-from scenes import SCENE, SCENES
-from spread import meets, part_of, shares
+from cases import BY_NAME, EVERY
+from scenes import SCENE
+from spread import in_order_of_rank, meetings, other, part_of, plain, shares
 
-from nearfar.objectives import NTXent
+from nearfar.objectives import NTXent, catalogue
 
 
 @pytest.mark.slow
@@ -33,8 +33,36 @@ def test_several_processes_give_the_value_and_gradients_of_one(world: int, tmp_p
         assert worker.returncode == 0, said
     for rank in range(world):
         report = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert report["met"] == sum(meets(case, scene) for case in EVERY for scene in SCENES)
+        assert report["met"] == [f"{case.name}, {scene.name}" for case, scene in meetings(EVERY)]
         assert not report["wrong"]
+
+
+def test_no_entry_of_the_catalogue_escapes():
+    met = {case.name for case, _ in meetings(EVERY)}
+    assert {case.entry for case, _ in meetings(EVERY)} == set(catalogue())
+    assert met == {case.name for case in EVERY}
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_every_objective_has_a_strategy(name: str):
+    case = next(case for case in EVERY if case.entry == name)
+    objective = case.make().replace(strategy="ring")
+    assert objective.strategy == "ring" and objective.config()["strategy"] == "ring"
+    call, views = (objective, plain(case, case.least + 5)) if not case.compares else (objective, SCENE["two items"])
+    with pytest.raises(RuntimeError, match="there is no process group"):
+        views.call(call, views.leaves())
+    with pytest.raises(ValueError, match="a strategy is one of"):
+        views.call(call, views.leaves(), strategy="fast")
+
+
+def test_an_inspection_that_differs_is_noticed():
+    scene, case = SCENE["views"], BY_NAME["NTXent"]
+    one, another = (scene.call(case.objective().inspect, scene.leaves(width)) for width in (3, 4))
+    order = in_order_of_rank(case, scene, 2, 8)
+    assert order.tolist() == [0, 1, 2, 4, 5, 6, 3, 7]
+    assert {"total", "terms", "per_anchor", "near_mean"} <= set(other(one, another, torch.arange(8)))
+    assert other(one, one, torch.arange(8)) == []
+    assert other(one, one, order) == ["per_anchor"]
 
 
 def test_rows_are_dealt_unevenly_and_some_processes_have_none():

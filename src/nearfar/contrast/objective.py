@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from .arrange import Arrangement, arrange
+from .arrange import Arrangement
 from .blocks import Strategy
-from .ranks import Ranks
+from .ranks import together
 from .reductions import Mean, Reduction
 from .relation import Relation
-from .ring import RankScores, arrange_over
+from .ring import arranged, scored
 from .scores import Scores
 from .similarity import Constant, Cosine, Dot, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
@@ -63,11 +62,20 @@ class Inspection:
     far_mean: float | None = None
 
 
+@entry
 class Objective(nn.Module):
     """Base of all objectives.
 
     Call with two or more views, (N, D) each with matching rows; or with all rows in one tensor (R, D) and `ids`,
     `labels` or a `relation` that say which rows belong together. The result is a scalar tensor.
+
+    With the strategy "gathered" or "ring", of the objective or of one call, several processes of torch.distributed
+    share the batch: each hands over its own rows, however many (uneven numbers, none), and gets the value of the whole
+    batch, whose rows are theirs one after the other in order of rank. Gradients are right once averaged over the
+    processes, as DDP and FSDP do. All processes make the call, and the backward pass.
+
+    Args:
+        strategy: "auto", "dense", "tiled", "gathered", "ring" or a `Strategy`.
     """
 
     formula: ClassVar[str] = ""
@@ -80,8 +88,7 @@ class Objective(nn.Module):
     reconstructed: ClassVar[str] = ""  # what of it no publication at hand could confirm
     supervised: ClassVar[bool] = False
 
-    forward: Callable[..., Tensor]  # the scalar value
-    inspect: Callable[..., Inspection]  # the value with all that explains it
+    strategy: str | Strategy = "auto"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Prepare the module before the generated constructor assigns to it."""
@@ -89,11 +96,32 @@ class Objective(nn.Module):
         nn.Module.__init__(made)
         return made
 
+    def forward(self, *views: Any, **how: Any) -> Tensor:
+        """The scalar value."""
+        raise NotImplementedError
+
+    def inspect(self, *views: Any, **how: Any) -> Inspection:
+        """The value with all that explains it."""
+        raise NotImplementedError
+
     def __setattr__(self, name: str, value: Any) -> None:
         fields = getattr(type(self), "__dataclass_fields__", {})
         if name in fields and (name in self.__dict__ or name in self.__dict__.get("_modules", {})):
             raise AttributeError(f"objectives are frozen; make another one: objective.replace({name}=...)")
         super().__setattr__(name, value)
+
+    def chosen(self, strategy: str | Strategy | None = None) -> Strategy:
+        """The strategy of a call that asked for this one; the objective's own where it asked for none."""
+        return Strategy.of(strategy or self.strategy)
+
+    def together(self, own: Tensor, strategy: str | Strategy | None = None) -> Tensor:
+        """Rows, or values of rows, of all processes that share the batch; of this one where the batch is its own.
+
+        An objective that compares no pairs hands what it needs of all rows through this, as early as views (N, D) or
+        as late as values (N,), and computes its value from what it gets; gradients follow.
+        """
+        chosen = self.chosen(strategy)
+        return together(own, chosen.group) if chosen.spread else own
 
     def replace(self, **changes: Any) -> Any:
         """A copy with some arguments changed."""
@@ -130,7 +158,6 @@ class Composition(Objective):
     Args:
         similarity: how rows are scored.
         temperature: divides every score; a number or a `LearnedTemperature`.
-        strategy: "auto", "dense", "tiled" or a `Strategy`.
     """
 
     layout: ClassVar[str] = (
@@ -140,7 +167,6 @@ class Composition(Objective):
 
     similarity: Similarity = field(default_factory=Cosine)
     temperature: float | LearnedTemperature = 1.0
-    strategy: str | Strategy = "auto"
 
     def __post_init__(self) -> None:
         temperature = self.temperature
@@ -206,7 +232,8 @@ class Composition(Objective):
             labels: (N,) or (R,) classes, near when equal; -1 is unknown and ignored. Where given, ids have no say.
             relation: an explicit relation over view 1 x view 2, or over the rows of a single tensor.
             negatives: (M, D) further candidates, such as a queue; far unless `negative_ids` (M,) say otherwise.
-            strategy: overrides the objective's own.
+            strategy: overrides the objective's own. Over several processes all of them make this call, and anchors
+                stand in order of rank: those of all views of process 0 first.
 
         Raises:
             ValueError: rows do not match, or nothing says who is near.
@@ -285,8 +312,7 @@ class Composition(Objective):
         strategy: str | Strategy | None = None,
     ) -> Arrangement:
         given = type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids
-        chosen = Strategy.of(strategy or self.strategy)
-        return arrange_over(Ranks(chosen.group), *given) if chosen.spread else arrange(*given)
+        return arranged(self.chosen(strategy), *given)
 
     def _scores(
         self,
@@ -296,12 +322,9 @@ class Composition(Objective):
         temperature: float | None = None,
         two_way: bool | None = None,
     ) -> Scores:
-        chosen, similarity = Strategy.of(strategy or self.strategy), similarity or self.similarity
         divisor = current(self.temperature) if temperature is None else temperature
         both = self.two_way if two_way is None else two_way
-        if made.shares is not None:
-            return RankScores(similarity, made, divisor, chosen, both)
-        return Scores(similarity, made.anchors, made.candidates, made.relation, divisor, chosen, both)
+        return scored(similarity or self.similarity, made, divisor, self.chosen(strategy), both)
 
     def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor | None]]:
         """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count."""

@@ -39,9 +39,14 @@ class Ranks:
         dist.all_gather(found, torch.tensor([n], device=device), group=self.group)
         return [int(t) for t in found]
 
-    def gather(self, own: Tensor) -> list[Tensor]:
+    def places(self, n: int, device: torch.device) -> list[Tensor]:
+        """For every process the numbers of its n rows among those of all, which stand in order of rank."""
+        sizes = self.sizes(n, device)
+        return list(torch.arange(sum(sizes), device=device).split(sizes))
+
+    def gather(self, own: Tensor, sizes: list[int] | None = None) -> list[Tensor]:
         """The rows of every process, which may differ in number; no gradient."""
-        sizes = self.sizes(len(own), own.device)
+        sizes = self.sizes(len(own), own.device) if sizes is None else sizes
         padded = own.new_zeros((max(sizes), *own.shape[1:]))
         padded[: len(own)] = own.detach()
         found = [torch.empty_like(padded) for _ in sizes]
@@ -96,7 +101,7 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, own: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
         ctx.ranks, ctx.own = ranks, places[ranks.rank]  # type: ignore[attr-defined]
-        return _put(ranks.gather(own), places)
+        return _put(ranks.gather(own, [len(p) for p in places]), places)
 
     @staticmethod
     @once_differentiable
@@ -135,6 +140,12 @@ def statistic(own: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
     """All anchors' values of a statistic, each computed by the process of the anchor, for a finish that all compute."""
     made: Tensor = _Statistic.apply(own, ranks, places)
     return made
+
+
+def together(own: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The rows of all processes in order of rank, from which all compute the same."""
+    ranks = Ranks(group)
+    return statistic(own, ranks, ranks.places(len(own), own.device))
 
 
 def own_part(everyone: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:

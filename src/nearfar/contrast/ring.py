@@ -44,8 +44,8 @@ def arrange_over(
     rows = check_views(name, views)
     n, device = len(rows[0]), rows[0].device
     if relation is not None:
-        first = _numbers(ranks.sizes(n, device), device)
-        last = first if len(rows) == 1 else _numbers(ranks.sizes(len(rows[-1]), device), device)
+        first = ranks.places(n, device)
+        last = first if len(rows) == 1 else ranks.places(len(rows[-1]), device)
         ghosts = [_ghost(rows[0], first)] if len(rows) == 1 else [_ghost(rows[0], first), _ghost(rows[0], last)]
         made = arrange(name, layout, tuple(ghosts), ids, labels, relation, negatives, negative_ids)
         return Arrangement(rows[0], rows[-1], made.relation, Shares(ranks, first, last))
@@ -59,11 +59,11 @@ def arrange_over(
         assert keys is not None
         rows, keys = [torch.cat(rows)], keys.repeat(len(rows))
     everyone = None if keys is None else torch.cat(ranks.gather(keys))
-    first = _numbers(ranks.sizes(len(rows[0]), device), device)
+    first = ranks.places(len(rows[0]), device)
     count = sum(len(p) for p in first)
     extra = None
     if negatives is not None:
-        extra = _numbers(ranks.sizes(len(negatives), device), device)
+        extra = ranks.places(len(negatives), device)
         negative_ids = negative_ids if negative_ids is None else torch.cat(ranks.gather(negative_ids.long()))
     made = arrange(
         name, layout, tuple(_ghost(row, first) for row in rows),
@@ -79,9 +79,20 @@ def arrange_over(
     )
 
 
-def _numbers(sizes: list[int], device: torch.device) -> list[Tensor]:
-    """Consecutive numbers for the rows of every process."""
-    return list(torch.arange(sum(sizes), device=device).split(sizes))
+def arranged(
+    strategy: Strategy,
+    name: str,
+    layout: str,
+    views: tuple[Tensor, ...],
+    ids: Tensor | None = None,
+    labels: Tensor | None = None,
+    relation: Relation | None = None,
+    negatives: Tensor | None = None,
+    negative_ids: Tensor | None = None,
+) -> Arrangement:
+    """What `arrange` says, over the processes where the strategy is over several."""
+    given = name, layout, views, ids, labels, relation, negatives, negative_ids
+    return arrange_over(Ranks(strategy.group), *given) if strategy.spread else arrange(*given)
 
 
 def _ghost(row: Tensor, places: list[Tensor]) -> Tensor:
@@ -236,6 +247,15 @@ class RankScores(Scores):
             found = (t + nothing for t in self._rows(u, everyone, part, function))
             parts.append([statistic(t, shares.ranks, shares.anchors) for t in found])
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
+
+
+def scored(
+    similarity: Similarity, made: Arrangement, temperature: float | Tensor, strategy: Strategy, two_way: bool = False
+) -> Scores:
+    """The scores of an arrangement, over the processes where it is spread over several."""
+    if made.shares is not None:
+        return RankScores(similarity, made, temperature, strategy, two_way)
+    return Scores(similarity, made.anchors, made.candidates, made.relation, temperature, strategy, two_way)
 
 
 def _at_home(relation: Relation, shares: Shares) -> bool:

@@ -1,6 +1,7 @@
 """Objectives of D x D moments: two views agree dimension by dimension and dimensions do not repeat each other.
 
-No pairs are compared, so there are no scores; the memory is D x D.
+No pairs are compared, so there are no scores; the memory is D x D. Processes that share a batch gather its rows, N x D,
+which are fewer numbers than the moments in wide projections.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..contrast import Strategy
 from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
 
@@ -26,24 +28,24 @@ class Moments(Objective):
         """The value when all rows are equal."""
         raise NotImplementedError
 
-    def _views(self, views: tuple[Tensor, ...]) -> list[Tensor]:
+    def _views(self, views: tuple[Tensor, ...], strategy: str | Strategy | None) -> list[Tensor]:
         name = type(self).__name__
-        rows = check_views(name, views)
+        rows = [self.together(view, strategy) for view in check_views(name, views)]
         if len(rows) != 2 or len(rows[0]) != len(rows[1]):
             raise ValueError(f"{name} compares two views of the same rows, got {[tuple(r.shape) for r in rows]}")
         if len(rows[0]) < 2:
             raise ValueError(f"{name} needs a batch of at least 2 rows to take variances, got {len(rows[0])}")
         return rows
 
-    def forward(self, *views: Tensor) -> Tensor:
+    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value of two views (N, D)."""
-        a, b = self._views(views)
+        a, b = self._views(views, strategy)
         with torch.autocast(a.device.type, enabled=False):
             return torch.stack(list(self.terms(a, b).values())).sum()
 
-    def inspect(self, *views: Tensor) -> Inspection:
+    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
         """The value with its terms; there are no pairs and no per-anchor values."""
-        a, b = self._views(views)
+        a, b = self._views(views, strategy)
         with torch.autocast(a.device.type, enabled=False):
             terms = self.terms(a, b)
         return Inspection(torch.stack(list(terms.values())).sum(), terms, collapsed=self.collapsed(a.shape[1]))

@@ -9,24 +9,27 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..contrast import Strategy
 from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
+from ..contrast.ranks import Ranks
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: Ranks | None = None) -> Tensor:
     """Balanced soft assignments (N, K) of N rows to K prototypes: rows sum to 1, columns to about N / K.
 
     exp(scores / epsilon), normalised in turn over each prototype's column and each row, the rows last. Computed on
-    logarithms: the same numbers without overflow at any epsilon. No gradient. Source: Caron et al. 2020, section 3.1;
-    Cuturi 2013.
+    logarithms: the same numbers without overflow at any epsilon. No gradient. Processes that share the rows (`ranks`)
+    exchange K numbers in each round. Source: Caron et al. 2020, section 3.1; Cuturi 2013.
 
     >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 1.0]])).sum(1)
     tensor([1., 1.])
     """
     logs = scores / epsilon
     for _ in range(iterations):
-        logs = logs - logs.logsumexp(0, keepdim=True)
+        columns = logs.logsumexp(0, keepdim=True)
+        logs = logs - (columns if ranks is None else torch.cat(ranks.gather(columns)).logsumexp(0, keepdim=True))
         logs = logs - logs.logsumexp(1, keepdim=True)
     return logs.exp()
 
@@ -48,8 +51,9 @@ class SwappedPrediction(Objective):
         iterations: of Sinkhorn.
 
     `more` (M, K), scores of earlier rows, are balanced together with each view and then left out: in a small batch the
-    codes cannot be balanced over many prototypes. `assigned` are the numbers of the views that get a code, from 0; the
-    others only predict, as small crops do. All are assigned unless given.
+    codes cannot be balanced over many prototypes. Over several processes each hands over its own part of them.
+    `assigned` are the numbers of the views that get a code, from 0; the others only predict, as small crops do. All are
+    assigned unless given.
 
     >>> scores = torch.zeros(4, 8)
     >>> round(float(SwappedPrediction()(scores, scores)), 4)                   # log 8
@@ -67,14 +71,20 @@ class SwappedPrediction(Objective):
     epsilon: float = 0.05
     iterations: int = 3
 
-    def codes(self, scores: Tensor, more: Tensor | None = None) -> Tensor:
+    def codes(self, scores: Tensor, more: Tensor | None = None, strategy: str | Strategy | None = None) -> Tensor:
         """Balanced codes (N, K) of scores (N, K)."""
-        if more is None:
-            return sinkhorn(scores, self.epsilon, self.iterations)
-        together = torch.cat([more.to(scores.dtype), scores])
-        return sinkhorn(together, self.epsilon, self.iterations)[len(more) :]
+        chosen = self.chosen(strategy)
+        ranks = Ranks(chosen.group) if chosen.spread else None
+        every = scores if more is None else torch.cat([more.to(scores.dtype), scores])
+        return sinkhorn(every, self.epsilon, self.iterations, ranks)[len(every) - len(scores) :]
 
-    def _per_anchor(self, views: tuple[Tensor, ...], more: Tensor | None, assigned: Sequence[int] | None) -> Tensor:
+    def _per_anchor(
+        self,
+        views: tuple[Tensor, ...],
+        more: Tensor | None,
+        assigned: Sequence[int] | None,
+        strategy: str | Strategy | None,
+    ) -> Tensor:
         rows = check_views("SwappedPrediction", views)
         if len(rows) < 2 or any(len(r) != len(rows[0]) for r in rows):
             raise ValueError(
@@ -84,17 +94,30 @@ class SwappedPrediction(Objective):
         if not len(chosen) or not set(chosen) <= set(range(len(rows))):
             raise ValueError(f"assigned are numbers of the {len(rows)} views, from 0 and at least one, not {assigned}")
         with torch.autocast(rows[0].device.type, enabled=False):
-            codes = {u: self.codes(rows[u], more) for u in chosen}
+            codes = {u: self.codes(rows[u], more, strategy) for u in chosen}
             pairs = [(u, v) for u, v in permutations(range(len(rows)), 2) if u in codes]
-            return torch.stack([_cross_entropy(codes[u], rows[v] / self.temperature) for u, v in pairs]).mean(0)
+            values = torch.stack([_cross_entropy(codes[u], rows[v] / self.temperature) for u, v in pairs]).mean(0)
+        return self.together(values, strategy)
 
-    def forward(self, *views: Tensor, more: Tensor | None = None, assigned: Sequence[int] | None = None) -> Tensor:
+    def forward(
+        self,
+        *views: Tensor,
+        more: Tensor | None = None,
+        assigned: Sequence[int] | None = None,
+        strategy: str | Strategy | None = None,
+    ) -> Tensor:
         """The scalar value."""
-        return self._per_anchor(views, more, assigned).mean()
+        return self._per_anchor(views, more, assigned, strategy).mean()
 
-    def inspect(self, *views: Tensor, more: Tensor | None = None, assigned: Sequence[int] | None = None) -> Inspection:
+    def inspect(
+        self,
+        *views: Tensor,
+        more: Tensor | None = None,
+        assigned: Sequence[int] | None = None,
+        strategy: str | Strategy | None = None,
+    ) -> Inspection:
         """The value of every row."""
-        return _inspected(self._per_anchor(views, more, assigned))
+        return _inspected(self._per_anchor(views, more, assigned, strategy))
 
 
 @entry
@@ -124,7 +147,7 @@ class SelfDistillation(Objective):
     temperature: float = 0.1
     teacher_temperature: float = 0.04
 
-    def _per_anchor(self, views: tuple[Tensor, ...], centre: Tensor | None) -> Tensor:
+    def _per_anchor(self, views: tuple[Tensor, ...], centre: Tensor | None, strategy: str | Strategy | None) -> Tensor:
         rows = check_views("SelfDistillation", views)
         if len(rows) != 2 or len(rows[0]) != len(rows[1]):
             raise ValueError(
@@ -134,15 +157,17 @@ class SelfDistillation(Objective):
         with torch.autocast(student.device.type, enabled=False):
             centred = teacher if centre is None else teacher - centre.to(teacher.dtype)
             target = (centred / self.teacher_temperature).softmax(1)
-            return _cross_entropy(target, student / self.temperature)
+            return self.together(_cross_entropy(target, student / self.temperature), strategy)
 
-    def forward(self, *views: Tensor, centre: Tensor | None = None) -> Tensor:
+    def forward(self, *views: Tensor, centre: Tensor | None = None, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value."""
-        return self._per_anchor(views, centre).mean()
+        return self._per_anchor(views, centre, strategy).mean()
 
-    def inspect(self, *views: Tensor, centre: Tensor | None = None) -> Inspection:
+    def inspect(
+        self, *views: Tensor, centre: Tensor | None = None, strategy: str | Strategy | None = None
+    ) -> Inspection:
         """The value of every row."""
-        return _inspected(self._per_anchor(views, centre))
+        return _inspected(self._per_anchor(views, centre, strategy))
 
 
 def _inspected(values: Tensor) -> Inspection:

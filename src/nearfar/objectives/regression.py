@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..contrast import Strategy
 from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
 from ..contrast.similarity import unit
@@ -47,22 +48,22 @@ class CosineRegression(Objective):
         if self.form not in ("distance", "cosine"):
             raise ValueError(f"form must be 'distance' or 'cosine', got {self.form!r}")
 
-    def _per_anchor(self, views: tuple[Tensor, ...]) -> Tensor:
+    def _per_anchor(self, views: tuple[Tensor, ...], strategy: str | Strategy | None) -> Tensor:
         rows = check_views("CosineRegression", views)
         if len(rows) != 2 or len(rows[0]) != len(rows[1]):
             raise ValueError(f"CosineRegression needs two views of the same rows, got {[len(r) for r in rows]} rows")
         target = rows[1].detach() if self.detach else rows[1]
         with torch.autocast(target.device.type, enabled=False):
             cosine = (unit(rows[0]) * unit(target)).sum(1)
-        return -cosine if self.form == "cosine" else 2 - 2 * cosine
+        return self.together(-cosine if self.form == "cosine" else 2 - 2 * cosine, strategy)
 
-    def forward(self, *views: Tensor) -> Tensor:
+    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value of predictions and targets."""
-        return self._per_anchor(views).mean()
+        return self._per_anchor(views, strategy).mean()
 
-    def inspect(self, *views: Tensor) -> Inspection:
+    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
         """The value of every row, at chance and at collapse."""
-        values = self._per_anchor(views)
+        values = self._per_anchor(views, strategy)
         distance = self.form == "distance"
         return Inspection(
             total=values.mean(),

@@ -9,9 +9,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..contrast import Composition, Dot, LogSumExp, Mean, NegativeSquaredEuclidean, Scores, Similarity, entry, same_key
+from ..contrast import (
+    Composition,
+    Dot,
+    LogSumExp,
+    Mean,
+    NegativeSquaredEuclidean,
+    Scores,
+    Similarity,
+    Strategy,
+    entry,
+    same_key,
+)
 from ..contrast.arrange import Arrangement, check_views
 from ..contrast.objective import Inspection, Objective, Terms
+from ..contrast.ring import arranged, scored
 from ..contrast.similarity import unit
 
 
@@ -41,38 +53,39 @@ class AlignUniform(Objective):
     t: float = 2.0
     align_weight: float = 1.0
     uniform_weight: float = 1.0
-    strategy: str = "auto"
 
-    def _parts(self, views: tuple[Tensor, ...], strategy: str | None) -> tuple[Tensor, ...]:
+    def _parts(self, views: tuple[Tensor, ...], strategy: str | Strategy | None) -> tuple[Tensor, ...]:
         """Alignment per row, and the uniformity of each view."""
         rows = check_views("AlignUniform", views)
-        if len(rows) != 2 or len(rows[0]) != len(rows[1]) or len(rows[0]) < 2:
-            raise ValueError(f"AlignUniform needs two views of the same two or more rows, got {[len(r) for r in rows]}")
+        if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+            raise ValueError(f"AlignUniform needs two views of the same rows, got {[len(r) for r in rows]}")
         with torch.autocast(rows[0].device.type, enabled=False):
-            return self._measured(rows[0], rows[1], strategy)
+            return self._measured(rows[0], rows[1], self.chosen(strategy))
 
-    def _measured(self, a: Tensor, b: Tensor, strategy: str | None) -> tuple[Tensor, ...]:
+    def _measured(self, a: Tensor, b: Tensor, strategy: Strategy) -> tuple[Tensor, ...]:
         a, b = unit(a), unit(b)
         distance = (a - b).square().sum(1)
         if self.alpha != 2:
             # The root has no slope at 0; rows that agree exactly are left at 0.
             distance = torch.where(distance > 0, torch.where(distance > 0, distance, 1) ** (self.alpha / 2), 0)
-        n = len(a)
-        relation = same_key(torch.arange(n, device=a.device))
+        distance = self.together(distance, strategy)
+        n = len(distance)
+        if n < 2:
+            raise ValueError(f"AlignUniform needs at least 2 rows, to compare a row with another, got {n}")
+        relation, similarity = same_key(torch.arange(n, device=a.device)), NegativeSquaredEuclidean(normalize=False)
         uniform = []
         for z in (a, b):
-            energy = Scores(
-                NegativeSquaredEuclidean(normalize=False), z, z, relation, 1 / self.t, strategy or self.strategy
-            )
+            made = arranged(strategy, "AlignUniform", "joint", (z,), relation=relation)
+            energy = scored(similarity, made, 1 / self.t, strategy)
             uniform.append(energy.reduce(LogSumExp("any"))[0].logsumexp(0) - math.log(n * (n - 1)))
         return distance, *uniform
 
-    def forward(self, *views: Tensor, strategy: str | None = None) -> Tensor:
+    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value."""
         align, *uniform = self._parts(views, strategy)
         return self.align_weight * align.mean() + self.uniform_weight * torch.stack(uniform).mean()
 
-    def inspect(self, *views: Tensor, strategy: str | None = None) -> Inspection:
+    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
         """The value with its two terms; per-anchor values are the alignment of each row and the shared uniformity."""
         align, *uniform = self._parts(views, strategy)
         spread = self.uniform_weight * torch.stack(uniform).mean()

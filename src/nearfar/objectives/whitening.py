@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..contrast import Strategy
 from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
 from ..contrast.similarity import unit
@@ -83,8 +84,8 @@ class WMSE(Objective):
         if self.block is not None and self.block < 2:
             raise ValueError(f"a block holds at least 2 rows, got {self.block}")
 
-    def _per_anchor(self, views: tuple[Tensor, ...]) -> Tensor:
-        rows = check_views("WMSE", views)
+    def _per_anchor(self, views: tuple[Tensor, ...], strategy: str | Strategy | None) -> Tensor:
+        rows = [self.together(view, strategy) for view in check_views("WMSE", views)]
         if len(rows) < 2 or any(len(r) != len(rows[0]) for r in rows) or len(rows[0]) < 2:
             raise ValueError(f"WMSE needs two or more views of the same two or more rows, got {[len(r) for r in rows]}")
         with torch.autocast(rows[0].device.type, enabled=False):
@@ -95,13 +96,13 @@ class WMSE(Objective):
         count = max(1, len(view) // self.block) if self.block else 1
         return view.tensor_split([k * (self.block or 0) for k in range(1, count)])
 
-    def forward(self, *views: Tensor) -> Tensor:
+    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value of two or more views."""
-        return self._per_anchor(views).mean()
+        return self._per_anchor(views, strategy).mean()
 
-    def inspect(self, *views: Tensor) -> Inspection:
+    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
         """The value of every row and at collapse."""
-        values = self._per_anchor(views)
+        values = self._per_anchor(views, strategy)
         return Inspection(
             total=values.mean(),
             terms={"agreement": values.mean()},
