@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
-from torch import nn
-from tqdm.auto import tqdm
 
 from . import methods, modalities, starting
 from .data.source import Source, require
+from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
+from .fitting import team_for, train, trainer_of
 from .methods.method import Method
 from .modalities import Modality
 from .settings import Settings
 from .starting import CONFIG
-from .training import Interrupted, Trainer, TrainingSettings, load_checkpoint
+from .training import TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
 from .training.metrics import read_metrics
 from .training.protocols import Watch
 from .training.rng import preserved, seed_all
+from .training.team import Team
 from .version import VERSION
 
 WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html")
@@ -222,27 +222,6 @@ class Run:
         return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size)
 
 
-def embed_rows(
-    encoder: nn.Module, views: Any, source: Source, device: torch.device, progress: bool, batch_size: int = 512
-) -> np.ndarray:
-    """Run an encoder over all rows, in evaluation mode and without gradients."""
-    was_training = encoder.training
-    encoder.eval()
-    out = []
-    try:
-        with (
-            torch.inference_mode(),
-            tqdm(total=len(source), unit=" items", disable=not progress, desc="embedding") as bar,
-        ):
-            for start in range(0, len(source), batch_size):
-                rows = source.rows(slice(start, min(start + batch_size, len(source)))).to(device)
-                out.append(encoder(views.plain(rows)).float().cpu().numpy())
-                bar.update(len(rows))
-    finally:
-        encoder.train(was_training)
-    return np.concatenate(out)
-
-
 def fit(
     data: str | Path | Source,
     out: str | Path | None = None,
@@ -269,8 +248,11 @@ def fit(
         progress: show bars; on a terminal only when None.
         cache: folder for decoded data, shared by several runs on the same data; one in the run folder when None.
         watch: makes what looks at the method while it is trained (see `nearfar.training.protocols.Watch`).
-        settings: any setting of training (`epochs`, `batch_size`, `lr`, `seed`, `micro_batch`, ...), of the method
-            (`temperature`, `projection`, ...) or of the modality (`size`, `recipe`, `label_column`, ...).
+        settings: any setting of training (`epochs`, `batch_size`, `lr`, `seed`, `micro_batch`, `devices`, ...), of the
+            method (`temperature`, `projection`, ...) or of the modality (`size`, `recipe`, `label_column`, ...).
+
+    With `devices=N` it starts N processes that share every batch and waits for them; started by torchrun, it works in
+    its processes, each of which gets the run (see docs/devices.md).
 
     Raises:
         DataError: the data cannot be used. ConfigError: an unknown or impossible setting. Interrupted: Ctrl-C, after
@@ -278,8 +260,35 @@ def fit(
 
     >>> run = fit("photos/", epochs=20)                                     # doctest: +SKIP
     """
+    with team_for(settings.get("devices")) as team:
+        run, source = team.same(
+            lambda: _begin(data, out, team, progress, settings, method, encoder, modality, command, cache)
+        )
+        trainer = trainer_of(
+            run, source, team, shown(progress), watch
+        )  # first, so that impossible settings leave no run
+        config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).encode()
+        team.same(lambda: save(run.path / CONFIG, config))
+        train(run, trainer, source, team, resume=False)
+        return run
+
+
+def _begin(
+    data: str | Path | Source,
+    out: str | Path | None,
+    team: Team,
+    progress: bool | None,
+    settings: dict[str, Any],
+    method: str,
+    encoder: str | None,
+    modality: str | None,
+    command: str | None,
+    cache: str | Path | None,
+) -> tuple[Run, Source]:
+    """Check what can be checked; a run that has no folder yet, and its data."""
     kind = methods.find(method)
     made = modalities.find(modality) if modality else recognised(data, settings)
+    settings = settings if team.alone else {**settings, "devices": team.world}
     training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
@@ -309,11 +318,7 @@ def fit(
         "options": options.model_dump(),
         "source": facts,
     }
-    run = Run(out, config)
-    trainer = _trainer(run, source, progress, watch)  # first, so that impossible settings leave no run behind
-    save(out / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
-    _train(run, trainer, resume=False)
-    return run
+    return Run(out, config), source
 
 
 def resume(
@@ -321,15 +326,28 @@ def resume(
     data: Source | None = None,
     progress: bool | None = None,
     watch: Callable[[Run, Method], Watch] | None = None,
+    devices: int | None = None,
 ) -> Run:
     """Continue a run that was interrupted or killed; a finished one is left as it is. Same bits as without the break.
 
     Args:
         out: the run folder. data: its data, where they were given in memory. watch: as for `fit`.
+        devices: as for `fit`, where it is to be another number than before; the result is then equal to rounding.
 
     Raises:
         ConfigError: not a run, or its data or settings have changed.
     """
+    with team_for(devices) as team:
+        run, source = team.same(lambda: _found(out, data, progress))
+        if devices is not None or not team.alone:
+            training = {**run.config["training"], "devices": devices if team.alone else team.world}
+            run = Run(run.path, {**run.config, "training": training})
+        train(run, trainer_of(run, source, team, shown(progress), watch), source, team, resume=True)
+        return run
+
+
+def _found(out: str | Path, data: Source | None, progress: bool | None) -> tuple[Run, Source]:
+    """A run that is there, and its data."""
     run = Run.load(out)
     if data is None and run.config["data"] == IN_MEMORY:
         raise DataError(f"the data of {out} were given in memory; resume it from Python: nearfar.resume(path, data)")
@@ -340,8 +358,7 @@ def resume(
         run.config["data"] if data is None else data, run.modality, run.options, run.path / "cache", progress
     )
     _check_labels(methods.find(run.config["method"]), source)
-    _train(run, _trainer(run, source, progress, watch), resume=True)
-    return run
+    return run, source
 
 
 def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]:
@@ -377,33 +394,6 @@ def save(path: Path, content: bytes) -> Path:
         reason = f"{path.parent} is not a folder" if isinstance(error, FileExistsError) else error.strerror or error
         raise NearfarError(f"{path} cannot be written: {reason}; choose another place") from None
     return path
-
-
-def _trainer(
-    run: Run, source: Source, progress: bool | None, watch: Callable[[Run, Method], Watch] | None = None
-) -> Trainer:
-    training = TrainingSettings(**run.config["training"])
-    method = run.fresh_method()
-    rows = source
-    if method.supervised:
-        assert source.labels is not None
-        rows = source.select(np.flatnonzero(source.labels >= 0))
-    sampler = method.sampler(rows, training.batch_size, training.seed)
-    views = run.modality.views(run.config["source"], method.options.views, run.options)
-    identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    if run.start is not None:
-        identity["start"] = run.start
-    looking = watch(run, method) if watch is not None else None
-    return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking)
-
-
-def _train(run: Run, trainer: Trainer, resume: bool) -> None:
-    try:
-        trainer.run(resume=resume)
-    except Interrupted as stop:
-        stop.args = (f"{stop}: nearfar fit --resume {run.path}",)
-        raise
-    run.__dict__.pop("method", None)
 
 
 def _training_source(data: Any, modality: Modality, options: Any, cache: Path, progress: bool | None) -> Source:

@@ -115,9 +115,11 @@ def main() -> None:
         app(standalone_mode=True)
     except NearfarError as error:
         from ..training.stopping import Interrupted  # here, since it brings torch along
+        from ..training.team import Elsewhere, is_first
 
         stopped = isinstance(error, Interrupted)
-        typer.echo(f"nearfar: {error}" if stopped else f"nearfar: error: {error}", err=True)
+        if is_first() or not isinstance(error, Interrupted | Elsewhere):
+            typer.echo(f"nearfar: {error}" if stopped else f"nearfar: error: {error}", err=True)
         sys.exit(130 if stopped else 2)
     except ImportError as error:
         typer.echo(f"nearfar: error: {error}", err=True)

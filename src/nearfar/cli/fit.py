@@ -41,6 +41,12 @@ def fit(
         Text, typer.Option(help="Of the views: auto, simclr, simclr-small, mocov2, byol, digits.")
     ] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu or cuda.")] = None,
+    devices: Annotated[
+        Whole, typer.Option(help="Share every batch over so many devices, a process each; see docs/devices.md.", min=1)
+    ] = None,
+    engine: Annotated[
+        Text, typer.Option(help="Of several devices: ddp copies the weights, fsdp shares them out.")
+    ] = None,
     config: Annotated[
         Where, typer.Option(help="A YAML file of settings, or config.yaml of a run; options given here win over it.")
     ] = None,
@@ -54,18 +60,22 @@ def fit(
     set_: SET = [],  # noqa: B006
     as_json: JSON = None,
 ) -> None:
-    """Learn vectors from DATA into a run folder, or continue one with --resume."""
+    """Learn vectors from DATA into a run folder, or continue one with --resume.
+
+    Under torchrun all its processes share every batch, as with --devices.
+    """
     from .. import reporting
     from .. import run as runs
+    from ..training.team import is_first
 
     options = locals()
     given = {k: v for k, v in options.items() if k in (*_FIT_SETTINGS, "data", "out") and v is not None}
     given |= from_pairs([f"freeze={freeze}"] if freeze is not None else [])
     if resume is not None:
-        extra = [*given, *(["config"] if config else []), *set_]
+        extra = [*(key for key in given if key != "devices"), *(["config"] if config else []), *set_]
         if extra:
             raise ConfigError(f"--resume continues a run with its own settings; leave out {', '.join(extra)}")
-        made = runs.resume(resume)
+        made = runs.resume(resume, devices=devices)
         source = made.config["data"]
     else:
         settings = from_file(config)
@@ -78,6 +88,8 @@ def fit(
         if source is None:
             raise ConfigError("say what to learn from: nearfar fit DATA (a folder, a table or an .npz archive)")
         made = runs.fit(source, target, command=command_line(), **settings)
+    if not is_first():
+        return
     typer.echo(f"Run      {made.path}")
     assessment = assess_own(made, source) if evaluation else None
     if assessment is not None:
@@ -90,5 +102,5 @@ def fit(
 
 _FIT_SETTINGS = {
     *("method", "encoder", "epochs", "steps", "batch_size", "micro_batch", "temperature", "lr", "optimiser", "seed"),
-    *("size", "label_column", "path_column", "recipe", "device"),
+    *("size", "label_column", "path_column", "recipe", "device", "devices", "engine"),
 }

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..contrast import Composition, Objective
+from ..contrast import Composition, Objective, Strategy
 from ..data.batch import Batch
 from ..data.sampling import EpochSampler, LabelSampler
 from ..data.source import Source
@@ -103,6 +103,14 @@ class Method(nn.Module):
     def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
         """Which rows of the data a step sees: every row once per epoch, in random order."""
         return EpochSampler(len(source), batch_size, seed)
+
+    def spread(self, strategy: Strategy) -> None:
+        """Compare the rows of all processes that share a batch, where this one holds some of them.
+
+        Raises:
+            ConfigError: the method cannot do that.
+        """
+        raise ConfigError(f"{self.name} cannot share a batch over several processes; leave out devices, or use simclr")
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Called after the update of every step: moving copies, queues."""

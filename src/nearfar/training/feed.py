@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nearfar.data.batch import Batch
 from nearfar.training.protocols import Sampler, Source, Views
 from nearfar.training.rng import step_generator
+from nearfar.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class Prepared:
 
     step: int
     index: np.ndarray
-    """(B,) positions in the source."""
+    """(B,) positions in the source of the whole batch."""
     batch: Batch
+    """This process's share of it."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +37,29 @@ class Feed:
     views: Views
     sampler: Sampler
     seed: int
+    team: Team = field(default_factory=Team)
 
     def prepare(self, step: int) -> Prepared:
         """Rows, views, ids and labels of one step."""
         index = np.asarray(self.sampler.batch(step))
-        views = self.views(self.source.rows(index), step_generator(self.seed, step))
-        labels = self.source.labels
+        share = self.team.share(len(index))
+        own, labels = index[share], self.source.labels
         batch = Batch(
-            views,
-            ids=torch.as_tensor(self.source.ids[index]),
-            labels=None if labels is None else torch.as_tensor(labels[index]),
+            self._views_of(index, share, step_generator(self.seed, step)),
+            ids=torch.as_tensor(self.source.ids[own]),
+            labels=None if labels is None else torch.as_tensor(labels[own]),
             roles=getattr(self.views, "roles", ()),
         )
         return Prepared(step, index, batch)
+
+    def _views_of(self, index: np.ndarray, share: slice, generator: torch.Generator) -> list[Tensor]:
+        """Views of a share of the batch, the same ones that the whole batch would have given it."""
+        rows = self.source.rows(index)
+        if self.team.alone:
+            return self.views(rows, generator)
+        if "part" in inspect.signature(self.views).parameters:
+            return self.views(rows, generator, part=share)  # type: ignore[call-arg]
+        return [view[share] for view in self.views(rows, generator)]
 
     def steps(self, start: int, stop: int) -> Generator[tuple[Prepared, float], None, None]:
         """Steps ``start`` to ``stop - 1`` in order, each with the seconds that were spent waiting for it."""

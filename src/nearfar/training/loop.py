@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,18 +20,19 @@ from tqdm.auto import tqdm
 from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.training import state as states
-from nearfar.training.cache import step_gradients
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
+from nearfar.training.engines import engine, whole
 from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
-from nearfar.training.monitors import observe, verdicts
+from nearfar.training.monitors import observe, verdicts, watched_part
 from nearfar.training.optimisers import optimiser, parameter_groups
 from nearfar.training.protocols import Contrast, Method, Projection, Sampler, Source, Views, Watch
-from nearfar.training.rng import preserved, seed_all
+from nearfar.training.rng import preserved, seed_all, step_seed
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
 from nearfar.training.stages import freeze
 from nearfar.training.stopping import Interrupted, StopSignal
+from nearfar.training.team import Team
 
 
 class Diverged(NearfarError):
@@ -79,6 +81,7 @@ class _Step:
     contrast: Contrast
     loss: float
     projections: list[Projection]
+    """Of this process's share of the batch."""
     grad_norm: float
     lr: float
 
@@ -94,11 +97,13 @@ class Trainer:
         identity: whatever else decides the result, as JSON (the configuration of the method, say). A run can only be
             resumed with an equal one; ``sampler.state()`` and ``views.config()`` are added to it.
         progress: show a progress bar; None shows it on a terminal only.
-        watch: looks at the method every so many steps (kNN accuracy, say).
+        watch: looks at the method every so many steps (kNN accuracy, say); in the first process only.
+        team: the processes that share every batch, each with a trainer like this one and a method that compares rows
+            over all of them (see `nearfar.contrast.ring`). Each takes its share of the rows; the first one writes.
 
     The state after step s is a function of the method given, the data, the settings and ``identity``: resuming after a
-    kill gives the same bits on the same machine with the same number of threads. The caller's global random generators
-    are left as they were.
+    kill gives the same bits on the same machine with the same number of threads and processes. The caller's global
+    random generators are left as they were.
     """
 
     def __init__(
@@ -112,8 +117,10 @@ class Trainer:
         identity: dict[str, Any] | None = None,
         progress: bool | None = None,
         watch: Watch | None = None,
+        team: Team | None = None,
     ) -> None:
         self.settings = settings
+        self.team = team or Team()
         self.out = Path(out)
         self.checkpoints = self.out / "checkpoints"
         self.device = settings.resolve_device()
@@ -121,13 +128,14 @@ class Trainer:
         self.module = method.to(self.device)
         self.method = cast(Method, method)
         self.source = source
-        self.feed = Feed(source, views, sampler, settings.seed)
+        self.feed = Feed(source, views, sampler, settings.seed, self.team)
         self.sampler = sampler
         self.total_steps = settings.total_steps(sampler.steps_per_epoch)
         self.warmup = round(settings.warmup * self.total_steps)
         self.progress = progress
         self.watch = watch
         self.frozen = freeze(method, settings.freeze)
+        self.engine = engine(settings.engine, method, self.team, self.precision)
         groups = parameter_groups(method, settings.layer_decay)
         self.optimiser = optimiser(settings.optimiser, groups, settings.lr, settings.weight_decay, settings.momentum)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
@@ -153,15 +161,27 @@ class Trainer:
         when a loss or gradient is not finite; Interrupted after Ctrl-C or SIGTERM; CheckpointError when a checkpoint
         cannot be written or none can be read.
         """
-        with preserved(), _threads(self.settings.threads), StopSignal() as stop:
+        with (
+            preserved(),
+            _threads(self._own_threads()),
+            StopSignal(aloud=self.team.first) as stop,
+            ExitStack() as stack,
+        ):
             self.data = self.source.fingerprint()
             start, metrics_length = self._begin(resume)
-            with closing(MetricsLog(self.out / NAME, metrics_length)) as metrics:
-                self._history = read_metrics(self.out / NAME)
-                if start == 0:
-                    # Before the first step: a disk that cannot be written shows now, and not after an hour.
-                    self._save(0, metrics)
-                return self._train(start, metrics, stop)
+            metrics = None
+            if self.team.first:
+                metrics = stack.enter_context(closing(MetricsLog(self.out / NAME, metrics_length)))
+            self.team.wait()
+            self._history = read_metrics(self.out / NAME)
+            if start == 0:
+                # Before the first step: a disk that cannot be written shows now, and not after an hour.
+                self._save(0, metrics)
+            return self._train(start, metrics, stop)
+
+    def _own_threads(self) -> int | None:
+        """This process's part of the threads that are asked for."""
+        return self.settings.threads and max(1, self.settings.threads // self.team.world)
 
     def _begin(self, resume: bool) -> tuple[int, int]:
         """Fresh or restored state; returns the step to go on from and the length of the metrics file."""
@@ -171,6 +191,9 @@ class Trainer:
         checkpoint = load_checkpoint(self.checkpoints) if resume else None
         seed_all(self.settings.seed)
         self._seconds_before = 0.0
+        step = 0 if checkpoint is None else checkpoint.step
+        if self.team.most(step, -step) != [step, -step]:
+            raise ConfigError(f"the processes find different checkpoints in {self.out}; give them one folder")
         if checkpoint is None:
             return 0, 0
         state = checkpoint.state
@@ -179,13 +202,15 @@ class Trainer:
         self._seconds_before = state["seconds"]
         return checkpoint.step, state["metrics_bytes"]
 
-    def _train(self, start: int, metrics: MetricsLog, stop: StopSignal) -> TrainResult:
+    def _train(self, start: int, metrics: MetricsLog | None, stop: StopSignal) -> TrainResult:
         settings, total = self.settings, self.total_steps
         self._training_mode()
         self.began = saved_at = time.perf_counter()
         saved_step = start
-        whole, window = _Window(), _Window()
-        board = TensorBoardLog(self.out / "tensorboard", start) if settings.tensorboard else None
+        all_time, window = _Window(), _Window()
+        board = None
+        if settings.tensorboard and self.team.first:
+            board = TensorBoardLog(self.out / "tensorboard", start)
         loss = self._history[-1].get("loss") if self._history else None
         batches = self.feed.steps(start, total)
         with closing(batches), self._bar(start) as bar:
@@ -193,25 +218,25 @@ class Trainer:
                 batch = prepared.batch.to(self.device, non_blocking=True)
                 step = self._step(prepared, batch)
                 done, loss = prepared.step + 1, step.loss
-                whole.add(len(batch), waited)
-                window.add(len(batch), waited)
-                bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{whole.rates()[1]:.0%}", refresh=False)
-                bar.update(len(batch))
+                all_time.add(len(prepared.index), waited)
+                window.add(len(prepared.index), waited)
+                bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{all_time.rates()[1]:.0%}", refresh=False)
+                bar.update(len(prepared.index))
                 look = self.watch is not None and (done % self.watch.every == 0 or done == total)
                 if look or done == 1 or done % settings.log_every == 0 or done == total:
-                    watched = self._look(whole, window) if look else None
+                    watched = self._look(all_time, window) if look and self.team.first else None
                     self._log(done, step, batch, window, metrics, board, watched)
                     window = _Window()
                 due = settings.checkpoint_every is not None and done % settings.checkpoint_every == 0
-                late = time.perf_counter() - saved_at >= settings.checkpoint_seconds
-                if due or late or stop.requested or done == total:
+                late, signalled = self._agreed(time.perf_counter() - saved_at >= settings.checkpoint_seconds, stop)
+                if due or late or signalled or done == total:
                     self._save(done, metrics)
                     saved_step, saved_at = done, time.perf_counter()
-                if stop.requested and done < total:
-                    raise Interrupted(done, stop.requested, self.out)
+                if signalled and done < total:
+                    raise Interrupted(done, signalled, self.out)
         if board is not None:
             board.close()
-        speed, wait_share = whole.rates()
+        speed, wait_share = all_time.rates()
         return TrainResult(
             out=self.out,
             steps=total,
@@ -222,6 +247,13 @@ class Trainer:
             checkpoint=self.checkpoints / f"step-{saved_step:08d}.json",
             verdicts={kind: text for record in self._history for kind, text in record.get("verdicts", {}).items()},
         )
+
+    def _agreed(self, late: bool, stop: StopSignal) -> tuple[bool, str | None]:
+        """Whether it is time for a checkpoint, and which signal has come: in any process, for all in the same step."""
+        requested = stop.requested
+        number = signal.Signals[requested].value if requested else 0
+        late_anywhere, number_anywhere = self.team.most(late, number)
+        return bool(late_anywhere), signal.Signals(int(number_anywhere)).name if number_anywhere else None
 
     def _training_mode(self) -> None:
         """Training mode for all but what is frozen."""
@@ -235,6 +267,8 @@ class Trainer:
         contrasts: list[Contrast] = []
 
         def loss_of(projections: list[Projection]) -> Tensor:
+            # All processes contrast the same batch, and draw the same numbers where a method draws any.
+            seed_all(step_seed(settings.seed, prepared.step, 0))
             contrast = self.method.contrast(projections, batch)
             contrasts.append(contrast)
             self._check_finite("loss", contrast.loss.item(), prepared)
@@ -244,10 +278,12 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group.get("scale", 1.0)
         self.optimiser.zero_grad(set_to_none=True)
-        projections = step_gradients(self._project, batch.views, loss_of, settings.micro_batch)
+        micro_batch = self.team.micro_batch(len(prepared.index), settings.micro_batch)
+        seed_all(step_seed(settings.seed, prepared.step, 1 + self.team.rank))
+        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
-        grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit).item()
+        grad_norm = whole(nn.utils.clip_grad_norm_(self.module.parameters(), limit)).item()
         if not self.scaler.is_enabled():  # the scaler expects an overflow now and then, and skips that update
             self._check_finite("gradient norm", grad_norm, prepared)
         self.scaler.step(self.optimiser)
@@ -286,9 +322,10 @@ class Trainer:
             "what": what,
             "value": str(value),
             "index": prepared.index.tolist(),
-            "ids": prepared.batch.ids.tolist(),
+            "ids": self.source.ids[prepared.index].tolist(),
         }
-        write_whole(path, json.dumps(record).encode())
+        if self.team.first:
+            write_whole(path, json.dumps(record).encode())
         paths = checkpoint_paths(self.checkpoints)
         raise Diverged(
             f"the {what} of step {prepared.step + 1} is {value}; its rows are listed in {path}. The newest "
@@ -303,7 +340,7 @@ class Trainer:
         step: _Step,
         batch: Batch,
         window: _Window,
-        metrics: MetricsLog,
+        metrics: MetricsLog | None,
         board: TensorBoardLog | None,
         watched: dict[str, float] | None,
     ) -> None:
@@ -321,7 +358,8 @@ class Trainer:
             "wait_share": wait_share,
             "seconds": self._seconds(),
         }
-        record |= observe(step.projections, batch.ids, histograms)
+        seen = [self.team.rows(watched_part(projection)) for projection in step.projections[:2]]
+        record |= observe(seen, self.team.rows(batch.ids), histograms)
         # what the objective itself says of its scores stands above the plain cosines
         for name in ("chance", "near_mean", "far_mean"):
             value = getattr(contrast, name, None)
@@ -334,14 +372,17 @@ class Trainer:
         new = {kind: text for kind, text in verdicts(self._history).items() if kind not in said}
         if new:
             record["verdicts"] = new
-            for text in new.values():
+            for text in new.values() if self.team.first else ():
                 tqdm.write(f"step {done}: {text}", file=sys.stderr)
-        metrics.write(record)
+        if metrics is not None:
+            metrics.write(record)
         if board is not None:
             board.write(record)
 
-    def _save(self, step: int, metrics: MetricsLog) -> None:
+    def _save(self, step: int, metrics: MetricsLog | None) -> None:
         tree = states.collect(self.module, self.optimiser, self.scaler)
+        if metrics is None:
+            return
         tree |= {
             "identity": self.identity,
             "data": self.data,
@@ -356,7 +397,7 @@ class Trainer:
 
     def _bar(self, start: int) -> tqdm[Any]:
         size = self.sampler.batch_size
-        disable = None if self.progress is None else not self.progress
+        disable = True if not self.team.first else None if self.progress is None else not self.progress
         total = self.total_steps * size
         return tqdm(total=total, initial=start * size, unit=" items", unit_scale=True, disable=disable, desc="training")
 

@@ -74,7 +74,7 @@ def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = F
     ``near_mean`` and ``far_mean`` are mean cosines between the first view and the second, of rows of the same item
     and of different items; with one view there is neither these nor ``alignment``.
     """
-    views = [_watched(projection) for projection in projections[:2]]
+    views = [watched_part(projection) for projection in projections[:2]]
     if any(view.ndim != 2 for view in views) or len(views[0]) < 2:
         return {}
     views = [view[:SAMPLE].detach().float() for view in views]
@@ -101,7 +101,8 @@ def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = F
     return record
 
 
-def _watched(projection: Projection) -> Tensor:
+def watched_part(projection: Projection) -> Tensor:
+    """The tensor of a projection that is watched."""
     if not isinstance(projection, dict):
         return projection
     return projection.get("projection", next(iter(projection.values())))

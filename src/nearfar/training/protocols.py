@@ -95,7 +95,11 @@ class Watch(Protocol):
 
 
 class Views(Protocol):
-    """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one."""
+    """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one.
+
+    One that also takes ``part=slice(...)`` makes the views of these rows only, the same ones as without it: processes
+    that share a batch then share that work too, where otherwise each makes all views and keeps its own.
+    """
 
     def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         """One tensor per view."""

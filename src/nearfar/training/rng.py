@@ -21,6 +21,15 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
+def step_seed(seed: int, step: int, stream: int) -> int:
+    """A seed for the global generators that depends on these three numbers and nothing else.
+
+    >>> step_seed(0, 7, 1) == step_seed(0, 7, 1), step_seed(0, 7, 1) == step_seed(0, 7, 2)
+    (True, False)
+    """
+    return int(np.random.SeedSequence((seed, step, stream)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def seed_all(seed: int) -> None:
     """Seed the global generators of torch, NumPy and Python."""
     torch.manual_seed(seed)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nearfar.errors import ConfigError
 from nearfar.settings import Settings
+from nearfar.training.engines import EngineName
 from nearfar.training.optimisers import OptimiserName
 from nearfar.training.schedules import Schedule
 
@@ -46,7 +47,13 @@ class TrainingSettings(Settings):
     precision: Precision = Field("auto", description="auto: half precision on CUDA, float32 on the CPU")
     seed: int = Field(0, ge=0, description="of views, sampling and dropout")
     device: str = Field("auto", description="auto: cuda when there is one, else cpu")
-    threads: int | None = Field(None, ge=1, description="of the CPU; as many as torch sees fit when unset")
+    devices: int | None = Field(
+        None, ge=1, description="processes that share every batch, a device each; those of torchrun, or one, when unset"
+    )
+    engine: EngineName = Field("ddp", description="of several devices: ddp copies the weights, fsdp shares them out")
+    threads: int | None = Field(
+        None, ge=1, description="of the CPU, of all devices together; as many as torch sees fit when unset"
+    )
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints")
     checkpoint_seconds: float = Field(300.0, gt=0, description="longest time between checkpoints")
     log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
@@ -78,10 +85,19 @@ class TrainingSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """The settings that decide the result: a run can be resumed only with the same ones.
 
-        ``device`` and ``threads`` are left out, so that a run can move to another machine: the result is then the same
-        up to rounding instead of bit for bit. ``average_with_start`` acts on the weights only when they are used.
+        ``device``, ``devices``, ``engine`` and ``threads`` are left out, so that a run can move to another machine: the
+        result is then the same up to rounding instead of bit for bit. ``average_with_start`` acts on the weights only
+        when they are used.
         """
-        free = {"device", "threads", "checkpoint_every", "checkpoint_seconds", "average_with_start"}
+        free = {
+            "device",
+            "devices",
+            "engine",
+            "threads",
+            "checkpoint_every",
+            "checkpoint_seconds",
+            "average_with_start",
+        }
         return self.model_dump(exclude=free | {"log_every", "histogram_every", "tensorboard"})
 
     def resolve_device(self) -> torch.device:

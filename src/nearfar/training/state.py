@@ -10,15 +10,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nearfar.errors import ConfigError
+from nearfar.training.engines import like, whole
 from nearfar.training.rng import global_state, restore_global
 
 
 def collect(module: nn.Module, optimiser: Optimizer, scaler: torch.amp.GradScaler) -> dict[str, Any]:
-    """Everything that a step reads and changes."""
+    """Everything that a step reads and changes, the same for any number of processes; all of them call it."""
     return {
-        "method": module.state_dict(),
+        "method": whole(dict(module.state_dict())),
         "optimiser": {
-            name: dict(optimiser.state[parameter])
+            name: whole(dict(optimiser.state[parameter]))
             for name, parameter in _named_parameters(optimiser)
             if parameter in optimiser.state
         },
@@ -29,12 +30,15 @@ def collect(module: nn.Module, optimiser: Optimizer, scaler: torch.amp.GradScale
 
 def restore(tree: dict[str, Any], module: nn.Module, optimiser: Optimizer, scaler: torch.amp.GradScaler) -> None:
     """Put back what `collect` gave. Raises ConfigError when the module has other parameters or other shapes."""
+    own = module.state_dict()
+    given = {name: like(value, own[name]) if name in own else value for name, value in tree["method"].items()}
     try:
-        module.load_state_dict(tree["method"])
+        module.load_state_dict(given)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"the checkpoint is of another model: {reason}") from None
-    names = [name for name, _ in _named_parameters(optimiser)]
+    parameters = dict(_named_parameters(optimiser))
+    names = list(parameters)
     stored: dict[str, dict[str, Any]] = tree["optimiser"]
     unknown = sorted(set(stored) - set(names))
     if unknown:
@@ -43,7 +47,11 @@ def restore(tree: dict[str, Any], module: nn.Module, optimiser: Optimizer, scale
         )
     # torch numbers the parameters through all groups; the numbers exist only between these two lines
     current = optimiser.state_dict()
-    current["state"] = {number: stored[name] for number, name in enumerate(names) if name in stored}
+    current["state"] = {
+        number: {key: _kept(value, parameters[name]) for key, value in stored[name].items()}
+        for number, name in enumerate(names)
+        if name in stored
+    }
     optimiser.load_state_dict(current)
     scaler.load_state_dict(tree["scaler"])
     restore_global(tree["rng"])
@@ -59,6 +67,11 @@ def check_same(out: Path, state: dict[str, Any], identity: dict[str, Any], data:
             f"the run in {out} cannot be resumed, since the result would not be that of one run: "
             f"{'; '.join(differences)}. Put these back, or start a run in another folder"
         )
+
+
+def _kept(value: Any, parameter: Tensor) -> Any:
+    """What an optimiser keeps of a parameter: tensors of its shape are shared out as it is."""
+    return like(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
 
 
 def _named_parameters(optimiser: Optimizer) -> list[tuple[str, Tensor]]:

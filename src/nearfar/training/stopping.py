@@ -22,13 +22,18 @@ class Interrupted(NearfarError):
 
 
 class StopSignal:
-    """While open, the first SIGINT or SIGTERM sets ``requested``; the second aborts at once.
+    """While open, the first SIGINT or SIGTERM sets ``requested``; the same once more aborts at once.
 
-    Python delivers signals to the main thread only, so elsewhere this does nothing.
+    One of each is one request: torchrun sends SIGTERM to processes that Ctrl-C has reached already. Python delivers
+    signals to the main thread only, so elsewhere this does nothing.
+
+    Args:
+        aloud: say on standard error that the signal has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, aloud: bool = True) -> None:
         self.requested: str | None = None
+        self.aloud = aloud
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
@@ -44,8 +49,13 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested is not None:
+        name = signal.Signals(number).name
+        if self.requested == name:
             raise KeyboardInterrupt
-        self.requested = signal.Signals(number).name
+        if self.requested is not None:
+            return
+        self.requested = name
+        if not self.aloud:
+            return
         # os.write, since a print that was itself interrupted must not be entered again
         os.write(2, f"\n{self.requested}: finishing this step and writing the checkpoint; once more aborts\n".encode())

@@ -112,12 +112,13 @@ class ImageViews:
         """What every view is for: "whole" or "small"."""
         return [r.role for r in self.recipes]
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    def __call__(self, rows: Tensor, generator: torch.Generator, part: slice = slice(None)) -> list[Tensor]:
         """Views of a batch.
 
         Args:
             rows: uint8 (B, C, H, W), on any device.
             generator: where all random numbers come from; it may live on another device than `rows`.
+            part: of which rows views are wanted; each gets what it would get among all.
 
         Returns:
             `count` tensors float32 (B, C, size, size), normalised.
@@ -125,12 +126,15 @@ class ImageViews:
         Raises:
             DataError: `rows` has another type or shape.
         """
-        if self.exact:
+        if self.exact:  # torchvision draws image by image, so that those before the part are made too
             self._check(rows)
-            return [exact_views(rows, self._exact_pipeline(r), generator).to(rows.device) for r in self._active]
-        return self.with_draws(rows, generator)[0]
+            made = [exact_views(rows, self._exact_pipeline(r), generator)[part] for r in self._active]
+            return [view.to(rows.device) for view in made]
+        return self.with_draws(rows, generator, part)[0]
 
-    def with_draws(self, rows: Tensor, generator: torch.Generator) -> tuple[list[Tensor], list[Draws]]:
+    def with_draws(
+        self, rows: Tensor, generator: torch.Generator, part: slice = slice(None)
+    ) -> tuple[list[Tensor], list[Draws]]:
         """The same views with what was drawn for each, in pixels of `rows`, for losses that match places of two views.
 
         Of an item whose `mirror` is drawn the crop is flipped left and right after it was cut.
@@ -141,11 +145,10 @@ class ImageViews:
         self._check(rows)
         if self.exact:
             raise ConfigError("exact views do not say where they were cut; leave out exact")
-        b = len(rows)
-        numbers = torch.rand(b, self.count, NUMBERS_PER_VIEW, generator=generator, device=generator.device)
-        numbers = numbers.to(rows.device)
+        numbers = torch.rand(len(rows), self.count, NUMBERS_PER_VIEW, generator=generator, device=generator.device)
+        numbers, rows = numbers[part].to(rows.device), rows[part]
         draws = [self._draw(r, numbers[:, v].unbind(1), rows) for v, r in enumerate(self._active)]
-        outs = [_empty(b, self.channels, s, rows.device) for s in self._sizes()]
+        outs = [_empty(len(rows), self.channels, s, rows.device) for s in self._sizes()]
         for draw, recipe, out in zip(draws, self._active, outs, strict=True):
             self._make(rows, draw, recipe, out)
         return outs, draws

@@ -98,12 +98,13 @@ class TableViews:
         self._number = torch.tensor([kind == "number" for kind in self.kinds])
         self._missing = torch.where(self._number, torch.nan, float(MISSING))
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    def __call__(self, rows: Tensor, generator: torch.Generator, part: slice = slice(None)) -> list[Tensor]:
         """Views of a batch.
 
         Args:
             rows: float32 (B, C), on any device.
             generator: where all random numbers come from; it may live on another device than `rows`.
+            part: of which rows views are wanted; each gets what it would get among all, cells of any other row too.
 
         Returns:
             `count` tensors (B, C). A lone row has no other to take cells from, and is not corrupted.
@@ -112,7 +113,8 @@ class TableViews:
             DataError: `rows` has another type or shape.
         """
         rows = self.plain(rows)
-        return [self._view(rows, recipe, generator) for recipe in self._active]
+        # Cells are cheaper to change than to leave out: numbers are drawn for all of them in any case.
+        return [self._view(rows, recipe, generator)[part] for recipe in self._active]
 
     def plain(self, rows: Tensor) -> Tensor:
         """Rows as they are."""

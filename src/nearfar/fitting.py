@@ -1,0 +1,80 @@
+"""From the configuration of a run to its trainer, in this process, in those of torchrun, or in processes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .contrast import Strategy
+from .data.source import Source
+from .errors import ConfigError
+from .methods.method import Method
+from .training import Interrupted, Trainer, TrainingSettings
+from .training.launching import launch
+from .training.protocols import Watch
+from .training.team import Team, check_devices, joined
+
+if TYPE_CHECKING:
+    from .run import Run
+
+SPREAD = "ring"  # how rows are compared over processes
+
+
+def team_for(devices: int | None) -> AbstractContextManager[Team]:
+    """The processes that this one works with: those it was started with, or none where one device is asked for."""
+    return nullcontext(Team()) if devices == 1 else joined()
+
+
+def trainer_of(
+    run: Run,
+    source: Source,
+    team: Team,
+    progress: bool,
+    watch: Callable[[Run, Method], Watch] | None = None,
+) -> Trainer:
+    """What trains a run.
+
+    Raises:
+        ConfigError: its settings are impossible, alone or together.
+    """
+    training = TrainingSettings(**run.config["training"])
+    method = run.fresh_method()
+    rows = source
+    if method.supervised:
+        assert source.labels is not None
+        rows = source.select(np.flatnonzero(source.labels >= 0))
+    sampler = method.sampler(rows, training.batch_size, training.seed)
+    devices = training.devices or 1
+    if devices > 1:
+        check_devices(devices, training.resolve_device())
+        if devices > sampler.batch_size:
+            raise ConfigError(
+                f"devices = {devices}, but a batch has {sampler.batch_size} rows, and each device takes one at least"
+            )
+        if team.alone and watch is not None:
+            raise ConfigError(f"a watch looks at the method in this process, and devices = {devices} trains in others")
+        method.spread(Strategy(SPREAD))
+    views = run.modality.views(run.config["source"], method.options.views, run.options)
+    identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
+    if run.start is not None:
+        identity["start"] = run.start
+    looking = watch(run, method) if watch is not None else None
+    return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking, team)
+
+
+def train(run: Run, trainer: Trainer, source: Source, team: Team, resume: bool) -> None:
+    """Train a run, whose configuration is written, to the end."""
+    devices = trainer.settings.devices or 1
+    if devices > 1 and team.alone:
+        job = {"out": run.path, "data": source, "progress": trainer.progress}
+        launch("nearfar.run:resume", job, devices, trainer.settings.threads)
+    else:
+        try:
+            trainer.run(resume=resume or not team.alone)  # of several, the first may be a checkpoint ahead
+        except Interrupted as stop:
+            stop.args = (f"{stop}: nearfar fit --resume {run.path}",)
+            raise
+    run.__dict__.pop("method", None)
