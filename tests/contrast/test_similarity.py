@@ -17,6 +17,9 @@ SIMILARITIES = [
     Dot(),
     NegativeEuclidean(),
     NegativeEuclidean(normalize=False),
+    NegativeEuclidean(power=0.5),
+    NegativeEuclidean(power=1.5, normalize=False),
+    NegativeEuclidean(power=2.0),
     NegativeSquaredEuclidean(),
     NegativeSquaredEuclidean(normalize=False),
 ]
@@ -34,7 +37,7 @@ def naive(similarity: Similarity, a: Tensor, c: Tensor) -> float:
     if isinstance(similarity, Cosine | Dot):
         return sum(p * q for p, q in zip(x, y, strict=True))
     square = sum((p - q) ** 2 for p, q in zip(x, y, strict=True))
-    return -math.sqrt(square) if isinstance(similarity, NegativeEuclidean) else -square
+    return -(math.sqrt(square) ** similarity.power) if isinstance(similarity, NegativeEuclidean) else -square
 
 
 @every
@@ -100,10 +103,17 @@ def test_pairs_at_distance_zero_have_finite_gradients(similarity: Similarity, dt
         assert scores.diagonal().tolist() == [0, 0, 0]
 
 
-def test_the_slope_of_a_distance_is_zero_at_zero():
-    a = rows(0, 1).requires_grad_()
-    scores_of(NegativeEuclidean(), *NegativeEuclidean().prepare(a, a.detach().clone(), 1.0)).sum().backward()
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.5])
+def test_the_slope_of_a_distance_is_zero_at_zero(power: float):
+    a, similarity = rows(0, 1).requires_grad_(), NegativeEuclidean(power=power)
+    scores_of(similarity, *similarity.prepare(a, a.detach().clone(), 1.0)).sum().backward()
     assert not a.grad.any()
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, 2.1, float("nan")])
+def test_powers_that_make_no_kernel_are_refused(power: float):
+    with pytest.raises(ValueError, match="above 0 and at most 2"):
+        NegativeEuclidean(power=power)
 
 
 @every
@@ -121,13 +131,9 @@ def test_the_slope_of_the_link_is_that_of_autograd(similarity: Similarity):
     products.retain_grad()
     scores = products * 1.0 if similarity.linear else Link.apply(products, similarity)
     scores.sum().backward()
-    want = -(-products.detach()).sqrt() if isinstance(similarity, NegativeEuclidean) else products.detach()
-    torch.testing.assert_close(scores.detach(), want)
-    slope = (
-        1 / (2 * (-products.detach()).sqrt())
-        if isinstance(similarity, NegativeEuclidean)
-        else torch.ones(3, 4).double()
-    )
+    squares, half = -products.detach(), getattr(similarity, "power", 2.0) / 2
+    torch.testing.assert_close(scores.detach(), -(squares**half))
+    slope = half * squares ** (half - 1)
     torch.testing.assert_close(products.grad, slope)
     torch.testing.assert_close(similarity.link_slope(scores.detach()), slope)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 
 import torch
@@ -13,7 +14,7 @@ from .blocks import Strategy, pair_scores, reduce_dense, scores_of, slices
 from .pairs import Counts
 from .reductions import Count, Mean, Reduction, Sum
 from .relation import Relation
-from .similarity import Similarity
+from .similarity import Constant, Similarity
 from .tiled import SAFE_EXPONENT, Plan, Sweep
 
 RowFunction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
@@ -43,6 +44,21 @@ class Scores:
         self.strategy = Strategy.of(strategy)
         self.two_way = two_way and not relation.symmetric
         self.dense = self.strategy.dense
+
+    def by(self, similarity: Similarity, of: Callable[[Tensor], Tensor] | None = None) -> Scores:
+        """The same pairs by another similarity, of other rows where `of` maps anchors and candidates to some.
+
+        Where all pairs are taken to score the same, as for the value at chance, they do so by any similarity.
+        """
+        if isinstance(self.similarity, Constant):
+            return self
+        made = copy(self)
+        rows = self._anchors if of is None else of(self._anchors)
+        same = self._candidates is self._anchors
+        others = rows if same else self._candidates if of is None else of(self._candidates)
+        made.similarity = similarity
+        made.u, made.v = similarity.prepare(rows, others, self.temperature)
+        return made
 
     @property
     def anchors(self) -> Tensor:

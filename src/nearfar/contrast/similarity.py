@@ -141,41 +141,51 @@ class NegativeSquaredEuclidean(Similarity):
 
 @dataclass(frozen=True)
 class NegativeEuclidean(Similarity):
-    """Minus the Euclidean distance, on unit rows by default; its gradient at distance 0 is 0, never NaN."""
+    """Minus the Euclidean distance, or a power of it, on unit rows by default.
+
+    Its gradient at distance 0 is 0, never NaN. A softmax of these scores is that of the kernel exp(-d^power / t).
+    """
 
     normalize: bool = True
-    formula: ClassVar[str] = "s_ij = -|z_i - z_j|"
+    power: float = 1.0
+    formula: ClassVar[str] = "s_ij = -|z_i - z_j|^power"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power <= 2:
+            raise ValueError(f"the power of a distance is above 0 and at most 2, got {self.power!r}")
 
     @property
     def unrelated(self) -> float | None:
-        """-sqrt(2) for unit rows."""
-        return -(2.0**0.5) if self.normalize else None
+        """-sqrt(2)^power for unit rows."""
+        return -(2.0 ** (self.power / 2)) if self.normalize else None
 
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the squared distance; the temperature enters squared since the link takes a root."""
+        """Rows of the squared distance; the temperature enters as the link will undo it, squared for power 1."""
         same = candidates is anchors
         if self.normalize:
             anchors, candidates = unit(anchors), unit(candidates)
         left, right = _distance_rows(anchors, anchors if same else candidates)
-        return left / (temperature * temperature), right
+        return left / temperature ** (2 / self.power), right
 
     @property
     def linear(self) -> bool:
-        """False: the root is taken after the product."""
+        """False: the power is taken after the product."""
         return False
 
     def link_(self, products: Tensor) -> Tensor:
-        """-sqrt(-x); what rounding leaves of a zero distance is taken for zero."""
+        """-(-x)^(power / 2); what rounding leaves of a zero distance is taken for zero."""
         tiny = 8 * torch.finfo(products.dtype).eps
-        return products.neg_().masked_fill_(products < tiny, 0).sqrt_().neg_()
+        squares = products.neg_().masked_fill_(products < tiny, 0)
+        return (squares.sqrt_() if self.power == 1 else squares.pow_(self.power / 2)).neg_()
 
     def link_slope(self, scores: Tensor) -> Tensor:
-        """1 / (2 d), and 0 where d = 0."""
-        return torch.where(scores < 0, -0.5 / scores, torch.zeros_like(scores))
+        """power / 2 (d^2)^(power / 2 - 1), which is 1 / (2 d) for power 1; 0 where d = 0."""
+        distances = torch.where(scores < 0, -scores, torch.inf)
+        return 0.5 / distances if self.power == 1 else self.power / 2 * distances ** (1 - 2 / self.power)
 
     def bound(self, anchors: Tensor, candidates: Tensor) -> float:
-        """The root of the bound on the products."""
-        return super().bound(anchors, candidates) ** 0.5
+        """The same power of the bound on the products."""
+        return super().bound(anchors, candidates) ** (self.power / 2)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from typing import Any
 from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
 from ..contrast import similarity as _similarity
 from ..errors import ConfigError
+from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
+from .kernels import KernelInfoNCE
 from .moments import BarlowTwins, VICReg
 from .pairs import ContrastiveMargin, Logistic, SigLIP
 from .polyview import PolyView
@@ -32,6 +34,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     NTXent,
     SupCon,
     PolyView,
+    KernelInfoNCE,
     DCL,
     DCLW,
     Debiased,
@@ -39,6 +42,8 @@ _ENTRIES: tuple[type[Objective], ...] = (
     SigLIP,
     ProxyNCA,
     ProxyAnchor,
+    CCLK,
+    GML,
     AlignUniform,
     Spectral,
     BarlowTwins,
@@ -91,4 +96,13 @@ def _value(plain: Any) -> Any:
     return kind(**{k: v for k, v in plain.items() if k != "kind"})
 
 
-__all__ = ["LearnedBias", "LearnedTemperature", "build", "catalogue", "to_proxies", *catalogue()]
+__all__ = [
+    "LearnedBias",
+    "LearnedTemperature",
+    "build",
+    "by_class_prior",
+    "catalogue",
+    "conditioned_on",
+    "to_proxies",
+    *catalogue(),
+]
