@@ -111,7 +111,7 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor, out: Tensor) -> Tens
 
 
 class Band(NamedTuple):
-    """One axis of crop, resize, mirror and blur of one image: its matrix in blocks of `BLOCK` rows without the zeros."""
+    """One axis of crop, resize, mirror and blur of one image: its matrix in blocks of `BLOCK` rows, without zeros."""
 
     weights: list[Tensor]
     """(BLOCK, L) for each block, of which the last may have fewer rows."""
