@@ -16,6 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WIDTH, TEMPERATURE = 128, 0.1
 SIZES = (512, 2048, 8192, 65536)
@@ -66,21 +70,21 @@ def work(name: str, rows: int) -> Callable[[], object]:
     return plain
 
 
-def products(z: object, tile: int | None = None) -> None:
-    """The matrix products of the tiled algorithm alone, in its own tiles."""
+def products(z: Tensor, candidates: Tensor | None = None, tile: int | None = None) -> None:
+    """The matrix products of the tiled algorithm alone, in its own tiles; half of them where z are the candidates."""
     import torch
 
     from nearfar.contrast import Strategy
     from nearfar.contrast.blocks import slices
 
-    assert isinstance(z, torch.Tensor)
-    tile = tile or Strategy().side((len(z), len(z)), z)
-    buffer, du, dv = torch.empty(tile * tile), torch.zeros_like(z), torch.zeros_like(z)
-    parts = slices(len(z), tile)
+    other = z if candidates is None else candidates
+    tile = tile or Strategy().side((len(z), len(other)), z)
+    buffer, du, dv = torch.empty(tile * tile), torch.zeros_like(z), torch.zeros_like(other)
+    parts = slices(len(other), tile)
     for backward in (False, True):
-        for i, rows in enumerate(parts):
-            for columns in parts[i:]:
-                u, v = z[rows], z[columns]
+        for i, rows in enumerate(slices(len(z), tile)):
+            for columns in parts if candidates is not None else parts[i:]:
+                u, v = z[rows], other[columns]
                 scores = torch.mm(u, v.T, out=buffer[: len(u) * len(v)].view(len(u), len(v)))
                 if backward:
                     du[rows].addmm_(scores, v)

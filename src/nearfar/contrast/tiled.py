@@ -148,9 +148,18 @@ class Return:
         self.dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in given]
 
     def visit(
-        self, plan: Plan, u: Tensor, v: Tensor, du: Tensor, dv: Tensor, kept: Iterator[Tensor] | None = None
+        self,
+        plan: Plan,
+        u: Tensor,
+        v: Tensor,
+        du: Tensor | None,
+        dv: Tensor | None,
+        kept: Iterator[Tensor] | None = None,
     ) -> None:
-        """Add the gradients of all tiles of u against v to du and dv; `kept` is what the forward pass kept."""
+        """Add the gradients of all tiles of u against v to du and dv, where they are wanted.
+
+        `kept` is what the forward pass kept.
+        """
         active, rates = self.active, self.rates
         x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
         s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
@@ -162,8 +171,7 @@ class Return:
                     e, _laid_out(rates[0], plan.ends(0, rows, columns, mirrored), _matrix(r_buffer, *e.shape)),
                     out=_matrix(x_buffer, *e.shape),
                 )  # fmt: skip
-                du[rows].addmm_(slope, v[columns])
-                dv[columns].addmm_(slope.T, u[rows])
+                _carry(slope, u[rows], v[columns], du, dv, rows, columns)
                 continue
             scores = plan.scores(u[rows], v[columns], x_buffer) if kept is None else next(kept)
             slope = None
@@ -190,8 +198,7 @@ class Return:
             assert slope is not None
             if not plan.similarity.linear:
                 slope.mul_(plan.similarity.link_slope(scores))
-            du[rows].addmm_(slope, v[columns])
-            dv[columns].addmm_(slope.T, u[rows])
+            _carry(slope, u[rows], v[columns], du, dv, rows, columns)
 
 
 class Sweep(torch.autograd.Function):
@@ -217,7 +224,7 @@ class Sweep(torch.autograd.Function):
         u, v, *rest = ctx.saved_tensors
         given, states, kept = unpack(plan, rest, ctx.lengths)
         way = Return(plan, states, upstream, given)
-        du, dv = torch.zeros_like(u), torch.zeros_like(v)
+        du, dv = (torch.zeros_like(t) if k else None for t, k in zip((u, v), ctx.needs_input_grad, strict=False))
         way.visit(plan, u, v, du, dv, kept if plan.keep else None)
         return du, dv, None, *(t for tensors in way.dgiven for t in tensors)
 
@@ -236,6 +243,16 @@ def deal(plan: Plan, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     """Hand the given tensors back to their reductions."""
     pieces = iter(given)
     return [tuple(next(pieces) for _ in r.given) for r in plan.reductions]
+
+
+def _carry(
+    slope: Tensor, u: Tensor, v: Tensor, du: Tensor | None, dv: Tensor | None, rows: slice, columns: slice
+) -> None:
+    """From the scores of a tile to its rows; a queue, say, wants no gradient."""
+    if du is not None:
+        du[rows].addmm_(slope, v)
+    if dv is not None:
+        dv[columns].addmm_(slope.T, u)
 
 
 def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
