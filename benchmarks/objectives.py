@@ -2,8 +2,8 @@
 
 float32, width 128, one process each. "limit" is the matrix products of nearfar's own tiles alone: the scores in the
 forward pass, and again in the backward pass with the products that carry gradients; half of them where anchors are the
-candidates. Rows have labels, four to a class, where labels count; proxies are 1,000 classes. What a peer asks for beyond
-the memory limit, or takes longer than the time limit for, is said in place of its figures.
+candidates. Rows have labels, four to a class, where labels count; proxies are 1,000 classes. What a peer asks for
+beyond the memory limit, or takes longer than the time limit for, is said in place of its figures.
 
     python -m benchmarks.objectives                       all, at 8192 rows
     python -m benchmarks.objectives --rows 2048 NTXent    one, at another size

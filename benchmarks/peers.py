@@ -1,7 +1,7 @@
 """Which peer has which objective, and how each side is called with the same batch.
 
-`kind` says what the batch is: "views" (two views of rows / 2 items), "labels" (rows with labels), "cross" (two towers of
-so many rows each), "proxies" (rows with labels, and a vector for each class), "moments" (two views, no pairs).
+`kind` says what the batch is: "views" (two views of rows / 2 items), "labels" (rows with labels), "cross" (two towers
+of so many rows each), "proxies" (rows with labels, and a vector for each class), "moments" (two views, no pairs).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Peer:
 
 
 def nearfar(name: str, **arguments: Any) -> Callable[[], Call]:
-    """An objective of the catalogue, by tiles."""
+    """An objective of the catalogue as it comes, which is by tiles from a few hundred rows on."""
 
     def made() -> Call:
         from nearfar.objectives import catalogue
 
-        return catalogue()[name](strategy="tiled", **arguments)  # type: ignore[no-any-return]
+        return catalogue()[name](**arguments)  # type: ignore[no-any-return]
 
     return made
 
@@ -40,7 +40,7 @@ def to_proxies(name: str, turned: bool = False, **arguments: Any) -> Callable[[]
     def made() -> Call:
         from nearfar.objectives import catalogue, to_proxies
 
-        objective = catalogue()[name](strategy="tiled", **arguments)
+        objective = catalogue()[name](**arguments)
 
         def call(items: Any, proxies: Any, labels: Any) -> Any:
             relation = to_proxies(labels, len(proxies))

@@ -138,7 +138,7 @@ def test_any_split_in_any_order_gives_the_whole(reduction: Reduction, seed: int,
 @quick
 def test_gradients_of_blocks_are_those_of_autograd_over_listed_values(reduction: Reduction, seed: int, kind: str):
     values, weights, full = matrix(seed, kind)
-    whole = reduction.measure(values, weights, 0)
+    whole = fold(reduction.merge, states(reduction, seed, kind, THREE))
     upstream = torch.randn(4, dtype=torch.float64, generator=noise(seed + 1))
     leaf = values.clone().requires_grad_()
     rows, columns = full.nonzero(as_tuple=True)
@@ -176,11 +176,11 @@ def test_of_equal_candidates_the_first_counts_wherever_blocks_end():
     values = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0]])
     for reduction, v in ((Max("any"), values), (Min("any"), -values)):
         for end in range(1, 5):
-            parts = [reduction.measure(v[:, s], Weights(), s.start) for s in (slice(0, end), slice(end, 5))]
+            blocks = slice(0, end), slice(end, 5)
+            parts = [reduction.measure(v[:, s], Weights(), s.start) for s in blocks]
             for state in (reduction.merge(*parts), reduction.merge(*parts[::-1])):
-                assert state[1].tolist() == [1]
-                slope = reduction.grad(v, Weights(), state, torch.ones(1), 0)
-                assert slope.tolist() == [[0, 1, 0, 0, 0]]
+                slopes = [reduction.grad(v[:, s], Weights(), state, torch.ones(1), s.start) for s in blocks]
+                assert torch.cat(slopes, 1).tolist() == [[0, 1, 0, 0, 0]]
         leaf = v.clone().requires_grad_()
         reduction.of_pairs(leaf[0], None, torch.zeros(5, dtype=torch.long), 1).sum().backward()
         assert leaf.grad.tolist() == [[0, 1, 0, 0, 0]]

@@ -2,6 +2,7 @@
 torch."""
 
 from .blocks import Strategy
+from .maps import Hinge, Map, Softplus
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
@@ -16,11 +17,13 @@ __all__ = [
     "Count",
     "Counts",
     "Dot",
+    "Hinge",
     "Inspection",
     "KeyRelation",
     "LearnedBias",
     "LearnedTemperature",
     "LogSumExp",
+    "Map",
     "Max",
     "Mean",
     "Min",
@@ -33,6 +36,7 @@ __all__ = [
     "Relation",
     "Scores",
     "Similarity",
+    "Softplus",
     "Strategy",
     "Sum",
     "WeightRelation",

@@ -29,10 +29,17 @@ class Weights:
             values[self.dropped] = 0
         return values
 
+    def times(self, values: Tensor) -> Tensor:
+        """The values times the weights, in a new tensor unless all count alike."""
+        if self.dense is not None:
+            return torch.where(self.dense, values, 0) if self.dense.dtype == torch.bool else values * self.dense
+        return values if self.dropped is None else self.zero_(values.clone())
+
     def fill(self, values: Tensor, outside: float) -> Tensor:
         """A copy with `outside` where a pair takes no part (weights are not applied)."""
         if self.dense is not None:
-            return values.masked_fill(self.dense == 0, outside)
+            counted = self.dense if self.dense.dtype == torch.bool else self.dense != 0
+            return torch.where(counted, values, outside)
         if self.dropped is not None:
             values = values.clone()
             values[self.dropped] = outside

@@ -6,7 +6,8 @@ A reduction is a commutative monoid with a derivative, which is all that a strat
     measure(values, weights)    the state that one block gives its rows
     merge(a, b)                 the state after both
     value(state)                the statistic, (n,)
-    grad(...)                   d loss / d values of a block, from the final value and the upstream gradient
+    grad(...)                   d loss / d values of a block, one of those that were measured, from the final state and
+                                the upstream gradient
 
 `of` maps scores before they are reduced: an elementwise function of the scores and of the tensors `given`, each a
 scalar or one number per anchor. Gradients reach the given tensors too, so that one reduction may depend on another.
@@ -39,6 +40,11 @@ class Reduction:
     def __post_init__(self) -> None:
         if self.over not in ("near", "far", "any"):
             raise ValueError(f"a reduction runs over 'near', 'far' or 'any', not {self.over!r}")
+
+    @property
+    def even(self) -> bool:
+        """True when scores are mapped alike for all anchors: nothing that is given is per anchor."""
+        return all(t.ndim == 0 for t in self.given)
 
     def empty(self, n: int, like: Tensor) -> State:
         """The neutral state."""
@@ -75,7 +81,7 @@ class Sum(Reduction):
 
     def measure(self, values: Tensor, weights: Weights, start: int) -> State:
         """Sums of the rows."""
-        return (weights.zero_(values.clone()).sum(1),)
+        return (weights.times(values).sum(1),)
 
     def merge(self, a: State, b: State) -> State:
         """Add."""
@@ -84,6 +90,10 @@ class Sum(Reduction):
     def value(self, state: State) -> Tensor:
         """The sum."""
         return state[0]
+
+    def rate(self, state: State, upstream: Tensor) -> Tensor:
+        """(n,) the derivative for each unit of weight: g."""
+        return upstream
 
     def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
         """w g."""
@@ -125,7 +135,7 @@ class Mean(Reduction):
 
     def measure(self, values: Tensor, weights: Weights, start: int) -> State:
         """Sums and weights of the rows."""
-        return weights.zero_(values.clone()).sum(1), weights.total(values)
+        return weights.times(values).sum(1), weights.total(values)
 
     def merge(self, a: State, b: State) -> State:
         """Add both."""
@@ -135,10 +145,13 @@ class Mean(Reduction):
         """The ratio."""
         return state[0] / torch.where(state[1] > 0, state[1], 1)
 
+    def rate(self, state: State, upstream: Tensor) -> Tensor:
+        """(n,) the derivative for each unit of weight: g / sum w."""
+        return upstream / torch.where(state[1] > 0, state[1], 1)
+
     def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
         """w g / sum w."""
-        share = upstream / torch.where(state[1] > 0, state[1], 1)
-        return weights.zero_(share[:, None].repeat(1, values.shape[1]))
+        return weights.zero_(self.rate(state, upstream)[:, None].repeat(1, values.shape[1]))
 
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
         """Average by row."""
@@ -205,11 +218,12 @@ class Max(Reduction):
         return like.new_full((n,), -math.inf), torch.full((n,), -1, dtype=torch.long, device=like.device)
 
     def measure(self, values: Tensor, weights: Weights, start: int) -> State:
-        """Best of the rows and where it is."""
-        signed = weights.fill(values * self.sign, -math.inf)
-        top, where = signed.max(1)
-        first = (signed == top[:, None]).to(torch.int8).argmax(1)
-        return top, torch.where(top > -math.inf, first + start, where.new_tensor(-1))
+        """Best of the rows, and where the block begins that holds it."""
+        if not values.shape[1]:
+            return self.empty(len(values), values)
+        known = weights.fill(values, -self.sign * math.inf)
+        top = known.amax(1) if self.sign > 0 else -known.amin(1)
+        return top, torch.where(top > -math.inf, start, -1)
 
     def merge(self, a: State, b: State) -> State:
         """The better one; of equals the one with the lower number."""
@@ -221,11 +235,13 @@ class Max(Reduction):
         return state[0] * self.sign
 
     def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
-        """g at the place of the best."""
+        """g at the first place of the best."""
         out = torch.zeros_like(values)
-        place = state[1] - start
-        here = ((place >= 0) & (place < values.shape[1])).nonzero().squeeze(1)
-        out[here, place[here]] = upstream[here]
+        here = (state[1] == start).nonzero().squeeze(1)
+        if len(here):
+            known = weights.fill(values, -self.sign * math.inf)[here]
+            place = (known == self.value(state)[here, None]).to(torch.int8).argmax(1)
+            out[here, place] = upstream[here]
         return out
 
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .blocks import slices
+from .maps import Map
 from .pairs import Weights
-from .reductions import LogSumExp, Reduction, State
+from .reductions import LogSumExp, Mean, Reduction, State, Sum
 from .relation import Relation
 from .similarity import Similarity
 
@@ -122,9 +123,11 @@ def visit(
                 for where, transposed in ends:
                     states[k][1][where] += e.sum(0 if transposed else 1)
                 continue
+            values = scores
+            if reduction.of is not None and reduction.even:
+                values = reduction.of(scores, *given[k])
             for where, transposed in ends:
-                values = scores
-                if reduction.of is not None:
+                if reduction.of is not None and not reduction.even:
                     values = reduction.of(scores, *_given(given[k], (where, transposed)))
                 if transposed:
                     seen = reduction.measure(values.T, weights.t, plan.first + rows.start)
@@ -145,6 +148,12 @@ class Return:
         self.active = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
         # d/ds log sum exp(c s) = c exp(c s) / sum: one rate per anchor beside the shared exponentials.
         self.rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in self.active.items() if plan.shares(k)}
+        # Sums and means have one too, whatever is summed.
+        self.linear = {
+            k: r.rate(states[k], g)
+            for k, g in self.active.items()
+            if isinstance(r := plan.reductions[k], Sum | Mean) and r.even
+        }
         self.dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in given]
 
     def visit(
@@ -182,6 +191,10 @@ class Return:
                 if k in rates:
                     e = plan.exponentials(k, scores, weights, e_buffer)
                     parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
+                elif k in self.linear:
+                    part = _laid_out(self.linear[k], ends, _matrix(r_buffer, *scores.shape))
+                    part = weights.zero_(_matrix(e_buffer, *scores.shape).copy_(part))
+                    parts = [_mapped(reduction, part, scores, self.given[k], self.dgiven[k])]
                 else:
                     parts = [
                         _slope(reduction, scores, weights, self.states[k], g, self.given[k], self.dgiven[k], end,
@@ -191,7 +204,7 @@ class Return:
                 for part in parts:
                     if slope is not None:
                         slope.add_(part)
-                    elif len(active) == 1 and k in rates:
+                    elif len(active) == 1 and len(parts) == 1:
                         slope = part
                     else:
                         slope = _matrix(s_buffer, *part.shape).copy_(part)
@@ -258,6 +271,29 @@ def _carry(
 def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
     some = total > 0
     return torch.where(some, upstream * reduction.scale / torch.where(some, total, 1), 0)  # type: ignore[attr-defined]
+
+
+def _mapped(
+    reduction: Reduction, upstream: Tensor, scores: Tensor, given: tuple[Tensor, ...], dgiven: list[Tensor]
+) -> Tensor:
+    """From the mapped scores of a tile to its scores, for all that the tile serves at once; may use up `upstream`."""
+    if reduction.of is None:
+        return upstream
+    if isinstance(reduction.of, Map):
+        slope, *more = reduction.of.slopes(scores, *given)
+        for total, piece in zip(dgiven, more, strict=True):
+            total += (upstream * piece).sum()
+        return slope.mul_(upstream) if not more else upstream.mul_(slope)
+    with torch.enable_grad():
+        leaf, extra = scores.detach().requires_grad_(), [t.detach().requires_grad_() for t in given]
+        values = reduction.of(leaf, *extra)
+    if not values.requires_grad:  # a step function, such as a count of violations
+        return upstream.zero_()
+    found, *rest = torch.autograd.grad(values, [leaf, *extra], upstream, allow_unused=True)
+    for total, piece in zip(dgiven, rest, strict=True):
+        if piece is not None:
+            total += piece
+    return upstream.zero_() if found is None else found
 
 
 def _laid_out(rates: Tensor, ends: list[End], out: Tensor) -> Tensor:

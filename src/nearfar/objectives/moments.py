@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import batch_norm
 
 from ..contrast import Strategy
 from ..contrast.arrange import check_views
@@ -80,7 +81,7 @@ class BarlowTwins(Moments):
 
     def terms(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Invariance on the diagonal, redundancy off it."""
-        a, b = ((z - z.mean(0)) / (z.var(0, unbiased=False) + self.eps).sqrt() for z in (a, b))
+        a, b = (batch_norm(z, None, None, training=True, eps=self.eps) for z in (a, b))
         c = a.T @ b / len(a)
         diagonal = c.diagonal()
         off = c.square().sum() - diagonal.square().sum()
@@ -132,10 +133,11 @@ class VICReg(Moments):
         agree = (a - b).square().sum() / (n * d if official else n)
         spread, repeat = [], []
         for z in (a, b):
-            spread.append((1 - (z.var(0) + self.eps).sqrt()).relu().mean())
             centred = z - z.mean(0)
             covariance = centred.T @ centred / (n - 1)
-            repeat.append((covariance.square().sum() - covariance.diagonal().square().sum()) / d)
+            variances = covariance.diagonal()
+            spread.append((1 - (variances + self.eps).sqrt()).relu().mean())
+            repeat.append((covariance.square().sum() - variances.square().sum()) / d)
         spread_total = (spread[0] + spread[1]) * (0.5 if official else 1.0)
         return {
             "invariance": self.invariance * agree,

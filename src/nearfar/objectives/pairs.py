@@ -7,16 +7,17 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from ..contrast import (
     Composition,
     Count,
+    Hinge,
     LearnedBias,
     LearnedTemperature,
     NegativeEuclidean,
     Scores,
     Similarity,
+    Softplus,
     Sum,
     current,
     entry,
@@ -68,27 +69,23 @@ class ContrastiveMargin(Composition):
     def per_anchor(self, scores: Scores) -> Terms:
         """Attraction and repulsion, averaged over pairs rather than anchors."""
 
-        def too_far(s: Tensor) -> Tensor:
-            return (-s - self.near_margin).relu()
-
-        def too_near(s: Tensor) -> Tensor:
-            return (self.margin + s).relu()
-
         if self.average == "pairs":
             near, far, near_weight, far_weight = scores.reduce(
-                Sum("near", of=lambda s: too_far(s).square() / 2),
-                Sum("far", of=lambda s: too_near(s).square() / 2),
+                Sum("near", of=Hinge(-self.near_margin, -1.0, squared=True)),
+                Sum("far", of=Hinge(self.margin, squared=True)),
                 Count("near"),
                 Count("far"),
             )
             pairs = near_weight + far_weight
             return {"attract": (_share(near, pairs), pairs), "repel": (_share(far, pairs), pairs)}
-        near, far, near_count, far_count = scores.reduce(
+        too_far, too_near = Hinge(-self.near_margin, -1.0), Hinge(self.margin)
+        near, far, *counts = scores.reduce(
             Sum("near", of=too_far),
             Sum("far", of=too_near),
             Sum("near", of=lambda s: _violations(too_far(s))),
             Sum("far", of=lambda s: _violations(too_near(s))),
         )
+        near_count, far_count = (count.detach() for count in counts)
         return {
             "attract": (_share(near, near_count), near_count),
             "repel": (_share(far, far_count), far_count),
@@ -124,8 +121,7 @@ class Logistic(Composition):
         """Attraction and repulsion, pair by pair."""
         bias = torch.as_tensor(current(self.bias), dtype=scores.u.dtype, device=scores.u.device)
         near, far = scores.reduce(
-            Sum("near", of=lambda s, b: softplus(-s - b), given=(bias,)),
-            Sum("far", of=lambda s, b: softplus(s + b), given=(bias,)),
+            Sum("near", of=Softplus(-1.0), given=(bias,)), Sum("far", of=Softplus(), given=(bias,))
         )
         return {"attract": near, "repel": far}
 

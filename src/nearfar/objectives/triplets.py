@@ -17,6 +17,8 @@ from torch.nn.functional import softplus
 from ..contrast import Composition, Max, Min, NegativeEuclidean, NegativeSquaredEuclidean, Scores, Similarity, entry
 from ..contrast.objective import Terms
 
+SORTED_FROM = 8  # near candidates of an anchor, above which it is faster to sort the far ones
+
 
 def _unordered(ordered: Tensor) -> Tensor:
     """Not a number for rows that hold one, else 0: sorting puts it last, where no comparison would find it."""
@@ -37,9 +39,9 @@ class TripletAll(Composition):
       choice) or over all ("triplets");
     - soft: softplus(d_near - d_far) averaged over all triplets.
 
-    The hinge needs no cube of triplets: the far distances of an anchor are sorted once, and sums over violating ones
-    are differences of running sums. Shapes: (R, D) with labels or ids, or views. Value >= 0; all rows equal gives the
-    margin.
+    The hinge needs no cube of triplets: of few near candidates each meets the far ones in turn; where they are
+    many, the far distances of an anchor are sorted once, and sums over violating ones are differences of running
+    sums. Shapes: (R, D) with labels or ids, or views. Value >= 0; all rows equal gives the margin.
 
     >>> z, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
     >>> round(float(TripletAll(margin=0.2)(z, labels=y)), 4)    # all distances are equal
@@ -69,20 +71,34 @@ class TripletAll(Composition):
         return {"triplets": _averaged(total, count)}
 
     def _hinge_rows(self, s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        return _hinge_sums(-s, near > 0, far > 0, self.margin, self.average == "violations")
+        each = _one_by_one(near)
+        if each is None:
+            return _hinge_sums(-s, near > 0, far > 0, self.margin, self.average == "violations")
+        counted, total, count = far > 0, s.new_zeros(len(s)), s.new_zeros(len(s))
+        for r, c in each:
+            hinge = torch.where(counted[r], s[r] + (self.margin - s[r, c])[:, None], 0).relu()
+            total = total.index_add(0, r, hinge.sum(1))
+            if self.average == "violations":  # not a number counts too, so that it is seen in the value
+                count = count.index_add(0, r, (hinge.detach() != 0).sum(1).to(s.dtype))
+        return total, count if self.average == "violations" else ((near > 0).sum(1) * counted.sum(1)).to(s.dtype)
 
     @staticmethod
     def _soft_rows(s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        n_far = (far > 0).sum(1)
-        total = s.new_zeros(len(s))
-        rows, columns = (near > 0).nonzero(as_tuple=True)
-        # One near candidate of every anchor at a time: memory stays that of the scores.
-        rank = torch.arange(len(rows), device=s.device) - torch.searchsorted(rows, rows)
-        for k in range(int(rank.max()) + 1 if len(rank) else 0):
-            r, c = rows[rank == k], columns[rank == k]
-            hinge = softplus(s[r] - s[r, c][:, None])
-            total = total.index_add(0, r, torch.where(far[r] > 0, hinge, 0).sum(1))
-        return total, ((near > 0).sum(1) * n_far).to(s.dtype)
+        counted, total = far > 0, s.new_zeros(len(s))
+        for r, c in _one_by_one(near, limit=None) or ():
+            total = total.index_add(0, r, torch.where(counted[r], softplus(s[r] - s[r, c][:, None]), 0).sum(1))
+        return total, ((near > 0).sum(1) * counted.sum(1)).to(s.dtype)
+
+
+def _one_by_one(near: Tensor, limit: int | None = SORTED_FROM) -> list[tuple[Tensor, Tensor]] | None:
+    """(rows, columns) of the first near candidate of every anchor, of the second, and so on: memory stays that of the
+    scores. None when an anchor has more than `limit`."""
+    rows, columns = (near > 0).nonzero(as_tuple=True)
+    rank = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
+    most = int(rank.max()) + 1 if len(rank) else 0
+    if limit is not None and most > limit:
+        return None
+    return [(rows[rank == k], columns[rank == k]) for k in range(most)]
 
 
 def _hinge_sums(d: Tensor, near: Tensor, far: Tensor, margin: float, violating: bool) -> tuple[Tensor, Tensor]:
