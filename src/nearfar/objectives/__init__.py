@@ -8,6 +8,8 @@ from typing import Any
 from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
 from ..contrast import similarity as _similarity
 from ..errors import ConfigError
+from .asymmetric import Asymmetric, to_classes
+from .attraction import CACR, ExactCovariance
 from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .kernels import KernelInfoNCE
@@ -20,6 +22,7 @@ from .regression import CosineRegression
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .triplets import TripletAll, TripletHard, TripletSemiHard
+from .weighting import MACL, Encouraging, HardContrastive
 from .whitening import WMSE
 
 _ENTRIES: tuple[type[Objective], ...] = (
@@ -39,6 +42,12 @@ _ENTRIES: tuple[type[Objective], ...] = (
     DCLW,
     Debiased,
     HardNegative,
+    HardContrastive,
+    MACL,
+    Encouraging,
+    CACR,
+    ExactCovariance,
+    Asymmetric,
     SigLIP,
     ProxyNCA,
     ProxyAnchor,
@@ -103,6 +112,7 @@ __all__ = [
     "by_class_prior",
     "catalogue",
     "conditioned_on",
+    "to_classes",
     "to_proxies",
     *catalogue(),
 ]
