@@ -27,6 +27,8 @@ def near_and_far(entry: type[Objective]) -> str:
         return "rows of the same label / rows of another label"
     if entry.layout == "joint":
         return "other views of the item / all views of other items"
+    if entry.layout == "apart":
+        return "other views of the item / other items in the same view"
     both = ", both ways" if entry().two_way else ""
     return f"the item's row in view 2 / the other rows of view 2{both}"
 

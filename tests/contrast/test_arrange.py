@@ -97,6 +97,29 @@ def test_two_views_of_a_cross_layout_stay_two():
     assert torch.equal(near(arranged), torch.eye(3))
 
 
+def test_views_that_are_kept_apart_are_far_within_a_view_alone():
+    item, view = torch.tensor([0, 1, 2] * 3), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    same_item, same_view = item[:, None] == item, view[:, None] == view
+    arranged = made("apart", rows(3), rows(3), rows(3))
+    assert torch.equal(near(arranged) > 0, same_item & ~torch.eye(9).bool())
+    assert torch.equal(near(arranged, "far") > 0, same_view & ~same_item)
+    assert arranged.relation.complete and arranged.relation.symmetric
+    assert not made("apart", rows(1), rows(1)).relation.complete  # no item but one
+    assert torch.equal(
+        near(made("apart", rows(3), ids=[1, 2, 1]), "far"), near(made("joint", rows(3), ids=[1, 2, 1]), "far")
+    )
+
+
+def test_candidates_that_are_held_take_no_gradient_and_leave_the_relation_of_others_alone():
+    views = [rows(3).requires_grad_(), rows(3).requires_grad_()]
+    arranged = made("joint", *views)
+    held = arranged.held()
+    assert held.anchors is arranged.anchors and not held.candidates.requires_grad
+    assert torch.equal(held.candidates, arranged.candidates)
+    assert arranged.relation.symmetric and not held.relation.symmetric
+    assert torch.equal(near(held), near(arranged)) and torch.equal(near(held, "far"), near(arranged, "far"))
+
+
 def test_lists_and_arrays_do_for_ids_and_labels():
     for ids in ([1, 2, 1], torch.tensor([1, 2, 1], dtype=torch.int32).numpy()):
         assert made("joint", rows(3), ids=ids).relation.counts().near.tolist() == [1, 0, 1]
@@ -109,7 +132,7 @@ def test_labels_decide_where_ids_are_given_too():
     assert arranged.relation.counts().near.tolist() == [1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("layout", ["joint", "cross"])
+@pytest.mark.parametrize("layout", ["joint", "apart", "cross"])
 @pytest.mark.parametrize("keys", [{}, {"ids": [5, 2, 9]}, {"labels": [-1, -1, -1]}, {"labels": [3, -1, 3]}])
 def test_further_candidates_are_new_items_unless_ids_say_otherwise(layout: str, keys: dict):
     arranged = made(layout, rows(3), rows(3), negatives=rows(4), **keys)
@@ -120,7 +143,7 @@ def test_further_candidates_are_new_items_unless_ids_say_otherwise(layout: str, 
 
 
 def test_a_queue_of_nothing_changes_nothing():
-    for layout in ("joint", "cross"):
+    for layout in ("joint", "apart", "cross"):
         arranged, plain = made(layout, rows(3), rows(3), negatives=rows(3)[:0]), made(layout, rows(3), rows(3))
         assert torch.equal(near(arranged), near(plain)) and torch.equal(near(arranged, "far"), near(plain, "far"))
 

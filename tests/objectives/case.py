@@ -24,7 +24,7 @@ def nothing(n: int) -> dict[str, Any]:
 class Case:
     """One objective as configured, and what judges it.
 
-    layout: "joint" or "cross" as the published objective has it, "views" for those that compare no pairs.
+    layout: "joint", "apart" or "cross" as the published objective has it, "views" for those that compare no pairs.
     oracle: of a comparing objective (s, near, far, t, b) -> value, see `oracles.py`; it may also ask by name for
         `rows`, the `Arranged` batch, and `learned`, the leaves of the objective's learned numbers. Of "views" it takes
         the two matrices, and what `how` gives, by name.

@@ -76,6 +76,7 @@ class Arranged:
     near: Matrix
     far: Matrix
     own: list[int]  # the column that is the anchor itself, -1 if none
+    keys: list[int] | None = None  # of the anchors, where they have any
 
     def masked(self) -> int:
         """Pairs that do not count, not counting a row against itself."""
@@ -108,6 +109,7 @@ def arrange(
         candidates = anchors + extra
         anchor_keys = keys * len(views)
         candidate_keys, own, by_partner = anchor_keys + extra_keys, list(range(len(anchors))), False
+    view_of = [v for v in range(len(views)) for _ in range(n)]
     near = [[0.0] * len(candidates) for _ in anchors]
     far = [[0.0] * len(candidates) for _ in anchors]
     for i in range(len(anchors)):
@@ -119,9 +121,11 @@ def arrange(
                 continue
             elif a == c and not (by_partner and a < 0):
                 near[i][j] = 0.0 if by_partner else 1.0
+            elif layout == "apart" and j < len(anchors) and view_of[i] != view_of[j]:
+                continue
             else:
                 far[i][j] = 1.0
-    return Arranged(anchors, candidates, near, far, own)
+    return Arranged(anchors, candidates, near, far, own, list(anchor_keys))
 
 
 # Small helpers -----------------------------------------------------------------

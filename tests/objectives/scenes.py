@@ -26,7 +26,7 @@ class Scene:
     naive_how: dict[str, Any] = field(default_factory=dict)
     views: Callable[[list[Tensor]], list[Tensor]] = list
     queue: bool = False
-    layouts: tuple[str, ...] = ("joint", "cross")
+    layouts: tuple[str, ...] = ("joint", "apart", "cross")
     listed: bool = True  # near pairs can be listed one by one
 
     def leaves(self, width: int = 3) -> list[Tensor]:
@@ -49,7 +49,7 @@ def keyed(
     sizes: tuple[int, ...],
     *,
     queue: bool = False,
-    layouts: tuple[str, ...] = ("joint", "cross"),
+    layouts: tuple[str, ...] = ("joint", "apart", "cross"),
     listed: bool = True,
     **keys: list[int],
 ) -> Scene:
@@ -107,7 +107,7 @@ WEIGHTED_NEAR = [[0.5, 0, 0, 0, 2], [0, 1, 0, 0, 0], [0, 0, 0, 0.25, 0], [0, 0, 
 ONE_WAY_NEAR = [[1.0 if j == i + 3 else 0 for j in range(6)] for i in range(3)]
 ONE_WAY_FAR = [[1.0 if j not in (i, i + 3) else 0 for j in range(6)] for i in range(3)]
 
-JOINT, CROSS = ("joint",), ("cross",)
+JOINT = ("joint", "apart")
 SCENES = [
     keyed("views", (4, 4)),
     keyed("duplicate ids", (4, 4), ids=[5, 6, 5, 7]),

@@ -163,7 +163,7 @@ def test_gradcheck(case: Case):
     """What is taken as a constant has no numerical gradient; the oracle judges those."""
     leaves = [rows(k, 4).requires_grad_() for k in (20, 21)]
     objective = case.objective()
-    keys = {"labels": torch.tensor([0, 1, 0, 1])} if case.layout == "joint" else case.how(4)
+    keys = {"labels": torch.tensor([0, 1, 0, 1])} if case.layout in ("joint", "apart") else case.how(4)
     names = [name for name, _ in objective.named_parameters()]
     numbers = [p.detach().clone().requires_grad_() for _, p in objective.named_parameters()]
     for how in strategies(case):

@@ -1,6 +1,7 @@
 """The heart: similarities, relations, reductions and strategies, from which every objective is composed. Needs only
 torch."""
 
+from .apart import within_views
 from .blocks import Strategy
 from .maps import Hinge, Map, Softplus
 from .objective import Composition, Inspection, Objective, entry
@@ -47,4 +48,5 @@ __all__ = [
     "opposite",
     "paired",
     "same_key",
+    "within_views",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from .apart import within_views
 from .ranks import Shares
 from .relation import Relation, matching, opposite, paired, same_key
 
@@ -19,6 +21,12 @@ class Arrangement:
     candidates: Tensor
     relation: Relation
     shares: Shares | None = None  # who holds which rows, where the batch is spread over several processes
+
+    def held(self) -> Arrangement:
+        """The same with candidates that take no gradient, so that a pair is no longer the same from both sides."""
+        relation = copy(self.relation)
+        relation.symmetric = False
+        return replace(self, candidates=self.candidates.detach(), relation=relation)
 
 
 def check_views(name: str, views: tuple[Tensor, ...]) -> list[Tensor]:
@@ -50,8 +58,12 @@ def arrange(
     relation: Relation | None,
     negatives: Tensor | None,
     negative_ids: Tensor | None,
+    views_of: Tensor | None = None,
 ) -> Arrangement:
-    """Decide who is an anchor, who a candidate and who is near; see `Composition.inspect` for the arguments."""
+    """Decide who is an anchor, who a candidate and who is near; see `Composition.inspect` for the arguments.
+
+    `views_of` (R,) says which view each row is of where one tensor holds them all, for the layout "apart".
+    """
     rows = check_views(name, views)
     if relation is not None:
         return _given(name, rows, relation, ids is not None or labels is not None or negatives is not None)
@@ -76,6 +88,8 @@ def arrange(
                 f"{name}: one tensor alone does not say who is near; pass a second view, ids=, labels= or relation="
             )
         keys = torch.arange(n, device=rows[0].device)
+    if layout == "apart":
+        return _apart(rows, keys, extra, extra_keys, views_of)
     if len(rows) > 1 and extra is None and _all_different(keys):
         z = torch.cat(rows)
         return Arrangement(z, z, matching(n, len(rows), z.device))
@@ -84,6 +98,18 @@ def arrange(
         return Arrangement(z, z, same_key(keys))
     own = torch.arange(len(z), device=z.device)
     return Arrangement(z, torch.cat([z, extra]), same_key(keys, torch.cat([keys, extra_keys]), own))
+
+
+def _apart(
+    rows: list[Tensor], keys: Tensor, extra: Tensor | None, extra_keys: Tensor, views_of: Tensor | None
+) -> Arrangement:
+    """All rows are anchors; those of other items are far within a view, further candidates far from all views."""
+    z, count = torch.cat(rows) if len(rows) > 1 else rows[0], len(rows)
+    if views_of is None:
+        views_of = torch.arange(count, device=z.device).repeat_interleave(len(keys))
+    relation = within_views(keys.repeat(count), views_of, None if extra is None else extra_keys)
+    relation.complete = count > 1 and len(keys) > 1 and _all_different(keys)
+    return Arrangement(z, z if extra is None else torch.cat([z, extra]), relation)
 
 
 def _all_different(keys: Tensor) -> bool:

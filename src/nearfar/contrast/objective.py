@@ -160,9 +160,9 @@ class Composition(Objective):
         temperature: divides every score; a number or a `LearnedTemperature`.
     """
 
-    layout: ClassVar[str] = (
-        "joint"  # "joint": all rows against all rows; "cross": rows of view 1 against rows of view 2
-    )
+    # "joint": all rows against all rows; "apart": the same, but rows of other items are far within a view alone;
+    # "cross": rows of view 1 against rows of view 2
+    layout: ClassVar[str] = "joint"
     needs: ClassVar[str] = "near"  # anchors that count have "near" candidates, "both" near and far, or "any" will do
 
     similarity: Similarity = field(default_factory=Cosine)
@@ -290,6 +290,7 @@ class Composition(Objective):
             self._terms(Recording(self.similarity, made.anchors, made.candidates, made.relation, temperature, "dense"))
         rows = {
             "joint": "every row is an anchor, all other rows are its candidates",
+            "apart": "every row is an anchor, rows of its item are near, rows of other items far within its view",
             "cross": "rows of view 1 are anchors, rows of view 2 candidates"
             + (", and the reverse" if self.two_way else ""),
         }

@@ -52,11 +52,14 @@ def arrange_over(
     keys = labels if labels is not None else ids
     if keys is not None:
         keys = torch.as_tensor(keys, device=device).long()
-    elif len(rows) > 1 and layout == "joint":
+    elif len(rows) > 1 and layout != "cross":
         sizes = ranks.sizes(n, device)
         keys = torch.arange(n, device=device) + sum(sizes[: ranks.rank])
-    if layout == "joint" and len(rows) > 1:
+    views_of = None
+    if layout != "cross" and len(rows) > 1:
         assert keys is not None
+        if layout == "apart":
+            views_of = torch.cat(ranks.gather(torch.arange(len(rows), device=device).repeat_interleave(n)))
         rows, keys = [torch.cat(rows)], keys.repeat(len(rows))
     everyone = None if keys is None else torch.cat(ranks.gather(keys))
     first = ranks.places(len(rows[0]), device)
@@ -68,7 +71,7 @@ def arrange_over(
     made = arrange(
         name, layout, tuple(_ghost(row, first) for row in rows),
         everyone if labels is None else None, everyone if labels is not None else None, None,
-        None if extra is None else _ghost(rows[0], extra), negative_ids,
+        None if extra is None else _ghost(rows[0], extra), negative_ids, views_of,
     )  # fmt: skip
     own, candidates = rows[0], rows[-1]
     if extra is None or negatives is None:

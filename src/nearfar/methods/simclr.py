@@ -30,11 +30,13 @@ class SimCLROptions(MethodOptions):
     @field_validator("objective")
     @classmethod
     def _known(cls, name: str) -> str:
-        joint = [
-            n for n, e in catalogue().items() if issubclass(e, Composition) and e.layout == "joint" and not e.supervised
+        over_views = [
+            n for n, e in catalogue().items() if issubclass(e, Composition) and e.layout != "cross" and not e.supervised
         ]
-        if name not in joint:
-            raise ConfigError(f"there is no objective {name!r} over all views of a batch; there are {', '.join(joint)}")
+        if name not in over_views:
+            raise ConfigError(
+                f"there is no objective {name!r} over all views of a batch; there are {', '.join(over_views)}"
+            )
         return name
 
     @model_validator(mode="after")

@@ -13,7 +13,9 @@ from .attraction import CACR, ExactCovariance
 from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .kernels import KernelInfoNCE
+from .manyviews import MultiViewDHEL, MultiViewInfoNCE
 from .moments import BarlowTwins, VICReg
+from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
 from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
@@ -38,6 +40,9 @@ _ENTRIES: tuple[type[Objective], ...] = (
     SupCon,
     PolyView,
     KernelInfoNCE,
+    MultiViewInfoNCE,
+    MultiViewDHEL,
+    GroupOrdering,
     DCL,
     DCLW,
     Debiased,

@@ -1,0 +1,38 @@
+"""Views kept apart: rows of one item are near across views, rows of other items far within a view alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .relation import WeightRelation
+
+
+def within_views(keys: Tensor, views: Tensor, more: Tensor | None = None) -> WeightRelation:
+    """Near means "same key"; of the rows of other keys only those of the same view are far, the rest is ignored.
+
+    Args:
+        keys: (R,) integer keys; a negative key is unknown and ignored with everyone.
+        views: (R,) the view that each row belongs to.
+        more: (M,) keys of further candidates, behind the rows, that belong to no view, such as a queue: far from all
+            rows of other keys.
+
+    >>> counts = within_views(torch.tensor([7, 8, 9, 7, 8, 9]), torch.tensor([0, 0, 0, 1, 1, 1])).counts()
+    >>> counts.near.tolist(), counts.far.tolist(), counts.ignored.tolist()
+    ([1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2], [2, 2, 2, 2, 2, 2])
+    """
+
+    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        (key, view), (other, where) = anchors.T[:, :, None], candidates.T[:, None, :]
+        known, same = (key >= 0) & (other >= 0), key == other
+        met = (view == where) | (view < 0) | (where < 0)
+        return known & same, known & met & ~same
+
+    rows = torch.stack([keys, views], 1)
+    if more is None:
+        made = WeightRelation(weight, rows, symmetric=True)
+        made.keys = keys, keys
+        return made
+    made = WeightRelation(weight, rows, torch.cat([rows, torch.stack([more, torch.full_like(more, -1)], 1)]))
+    made.own, made.keys = torch.arange(len(rows), device=rows.device), (keys, torch.cat([keys, more]))
+    return made
