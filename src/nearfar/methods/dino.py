@@ -77,9 +77,14 @@ class DINO(Method):
         frozen = int(self.done) < self.options.frozen_steps
         scores = [self.prototypes(view["projection"], frozen) for view in projections]
         teacher = {j: projections[j]["teacher"].detach() for j in batch.whole}
-        self._mean = torch.cat(list(teacher.values())).mean(0)
+        self._mean = self._mean_of(torch.cat(list(teacher.values())))
         said = [self.objective.inspect(scores[i], teacher[j], centre=self.centre) for i, j in batch.onto_whole()]
         return averaged([told(seen) for seen in said])
+
+    def _mean_of(self, rows: Tensor) -> Tensor:
+        """The mean over the rows of all processes, each of which sends its sum and its count."""
+        sums = self.together(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])])[None]).sum(0)
+        return sums[:-1] / sums[-1]
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The teacher follows, more and more slowly, and its centre moves."""

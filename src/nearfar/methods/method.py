@@ -11,16 +11,21 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..contrast import Composition, Objective, Strategy
+from ..contrast.ranks import Ranks
 from ..data.batch import Batch
 from ..data.sampling import EpochSampler, LabelSampler
 from ..data.source import Source
 from ..errors import ConfigError
+from ..models import average_gradients, share_norms
 from ..settings import Settings
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """What an objective says of one batch: the loss, its named terms, and the value at chance where there is one."""
+    """What an objective says of one batch: the loss, its named terms, and the value at chance where there is one.
+
+    Over several processes all three are of the whole batch, the same on each; whoever asks for `chance`, all must.
+    """
 
     loss: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -100,17 +105,63 @@ class Method(nn.Module):
         """The objective on the projections of the whole batch, one entry per view."""
         raise NotImplementedError
 
+    def spread(self, strategy: str | Strategy = "ring") -> Method:
+        """Share every batch from now on with the other processes of a group of torch.distributed; returns itself.
+
+        Before the first step all of them call it, with equal weights, as the same seed gives; it sends nothing yet:
+
+            method.spread("ring")                                   # or "gathered"
+            projections = [method.project(view) for view in views]  # views, ids, labels of this process's own rows
+            method.contrast(projections, batch).loss.backward()     # the value of the whole batch, on every process
+            method.average_gradients()                              # or DDP or FSDP around the step
+            optimiser.step()
+            method.after_step(step, total_steps)
+
+        The rows of a batch are dealt as one share after the other in order of rank, in any numbers; all processes make
+        all of these calls. W processes then get what one process gets from all rows: losses, gradients, running
+        statistics, queues and centres, up to rounding, and the same bits on each. Random numbers are their own affair:
+        where the encoder draws some (dropout), W processes do not draw those of one. With micro-batches batch norm sees
+        the k-th ones of all processes together, so that all must have as many of them.
+
+        Args:
+            strategy: "ring", "gathered" or a `Strategy` of either kind with its group.
+
+        Raises:
+            ValueError: another strategy. ConfigError: a norm of the encoder cannot be shared, see `share_norms`.
+        """
+        chosen = Strategy.of(strategy)
+        if not chosen.spread:
+            raise ValueError(f"over several processes the strategy is 'ring' or 'gathered', not {chosen.kind!r}")
+        for part in list(self.modules()):
+            for name, child in list(part.named_children()):
+                if isinstance(child, Objective):
+                    setattr(part, name, child.replace(strategy=chosen))
+        share_norms(self, chosen.group)
+        return self
+
+    def average_gradients(self) -> None:
+        """After the backward pass, give every process the gradients of the whole batch; nothing to do for one alone."""
+        if self.ranks is not None:
+            average_gradients(self, self.ranks.group)
+
+    @property
+    def ranks(self) -> Ranks | None:
+        """The processes that share every batch; None where this one is alone."""
+        strategy = self.objective.chosen()
+        return Ranks(strategy.group) if strategy.spread else None
+
+    def together(self, rows: Tensor) -> Tensor:
+        """The rows of all processes that share the batch, in order; of this one where it is alone."""
+        return self.objective.together(rows)
+
+    def part(self, rows: Tensor) -> Tensor:
+        """This process's part of rows that all hold, such as a queue, to be handed to the objective; else all rows."""
+        ranks = self.ranks
+        return rows if ranks is None else rows.tensor_split(ranks.world)[ranks.rank]
+
     def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
         """Which rows of the data a step sees: every row once per epoch, in random order."""
         return EpochSampler(len(source), batch_size, seed)
-
-    def spread(self, strategy: Strategy) -> None:
-        """Compare the rows of all processes that share a batch, where this one holds some of them.
-
-        Raises:
-            ConfigError: the method cannot do that.
-        """
-        raise ConfigError(f"{self.name} cannot share a batch over several processes; leave out devices, or use simclr")
 
     def after_step(self, step: int, total_steps: int) -> None:
         """Called after the update of every step: moving copies, queues."""

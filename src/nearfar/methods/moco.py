@@ -65,8 +65,8 @@ class MoCo(Method):
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """InfoNCE of each query against its own key and the queue."""
-        held, held_ids = self.queue.rows()
-        relation = key_and_queue(batch.ids, held_ids)
+        held, held_ids = (self.part(rows) for rows in self.queue.rows())
+        relation = self._relation(batch.ids, held_ids)
         pairs = batch.onto_whole()
         if not self.options.symmetric:
             keyed = batch.whole[1:] or batch.whole
@@ -74,8 +74,16 @@ class MoCo(Method):
         asked = sorted({j for _, j in pairs})
         keys = {j: projections[j]["key"].detach() for j in asked}
         candidates = {j: torch.cat([key, held.to(key.dtype)]) for j, key in keys.items()}
-        self._new = torch.cat([keys[j] for j in asked]), batch.ids.repeat(len(asked))
+        self._new = torch.cat([self.together(keys[j]) for j in asked]), self.together(batch.ids).repeat(len(asked))
         return averaged([self.judged(projections[i]["projection"], candidates[j], relation=relation) for i, j in pairs])
+
+    def _relation(self, ids: Tensor, held_ids: Tensor) -> Relation:
+        """Who is near whom among the rows of all processes, each with its keys and its part of the queue."""
+        ranks = self.ranks
+        if ranks is None:
+            return key_and_queue(ids, held_ids)
+        anchors, candidates = _tags(ids, held_ids, ranks.rank, ranks.world)
+        return WeightRelation(_by_tag, self.together(anchors), self.together(candidates))
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The copy follows, the keys are remembered."""
@@ -94,15 +102,20 @@ def key_and_queue(ids: Tensor, held_ids: Tensor) -> Relation:
     """
     if len(ids) <= LISTED and not bool(torch.isin(ids, held_ids).any()):
         return _own_and_queue(len(ids), len(held_ids), ids.device)
+    return WeightRelation(_by_tag, *_tags(ids, held_ids))
 
-    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        near = anchors[:, None, 1] == candidates[None, :, 1]
-        far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
-        return near, far
 
-    own = torch.stack([ids, torch.arange(len(ids), device=ids.device)], 1)
+def _tags(ids: Tensor, held_ids: Tensor, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
+    """(id, number) of every anchor and candidate; numbers differ between processes, and held rows have -1."""
+    own = torch.stack([ids, torch.arange(len(ids), device=ids.device) * world + rank], 1)
     held = torch.stack([held_ids, torch.full_like(held_ids, -1)], 1)
-    return WeightRelation(weight, own, torch.cat([own, held]))
+    return own, torch.cat([own, held])
+
+
+def _by_tag(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    near = anchors[:, None, 1] == candidates[None, :, 1]
+    far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
+    return near, far
 
 
 @lru_cache(maxsize=16)

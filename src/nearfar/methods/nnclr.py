@@ -58,7 +58,7 @@ class NNCLR(Method):
         """InfoNCE of every whole view's neighbours against every other view's predictions."""
         rows = {j: normalize(projections[j]["projection"].detach(), dim=1) for j in batch.whole}
         neighbours = {j: self.queue.nearest(view) for j, view in rows.items()}
-        self._new = rows[batch.whole[0]], batch.ids
+        self._new = self.together(rows[batch.whole[0]]), self.together(batch.ids)
         pairs = batch.onto_whole()
         return averaged([self.judged(neighbours[j], projections[i]["prediction"], ids=batch.ids) for i, j in pairs])
 

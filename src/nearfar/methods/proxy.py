@@ -71,13 +71,13 @@ class Proxy(Labelled):
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective over the proxies and all views."""
-        labels = self.labels(batch)
+        rows = torch.cat(projections)
+        labels = self.together(self.labels(batch).repeat(len(projections)))  # in the order of all rows of all processes
         if int(labels.max()) >= len(self.proxies):
             raise DataError(
                 f"label {int(labels.max())} has no proxy, there are {len(self.proxies)}; set classes to more"
             )
-        rows = torch.cat(projections)
-        relation = to_proxies(labels.repeat(len(projections)), len(self.proxies))
+        relation, proxies = to_proxies(labels, len(self.proxies)), self.part(self.proxies)
         if isinstance(self.objective, ProxyAnchor):
-            return self.judged(self.proxies, rows, relation=relation.t)
-        return self.judged(rows, self.proxies, relation=relation)
+            return self.judged(proxies, rows, relation=relation.t)
+        return self.judged(rows, proxies, relation=relation)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from ..contrast import Composition, Objective, Strategy
+from ..contrast import Composition, Objective
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..models.heads import projector
@@ -76,10 +76,6 @@ class SimCLR(Method):
         """Encoder and head."""
         projection: Tensor = self.head(self.encoder(rows))
         return projection
-
-    def spread(self, strategy: Strategy) -> None:
-        """See `Method.spread`."""
-        self.objective = self.objective.replace(strategy=strategy)
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective over all views; rows of one id are near."""

@@ -79,10 +79,10 @@ class SwAV(Method):
         more = None
         if self.queue is not None:
             if len(self.queue) == self.queue.size:
-                more = self.prototypes(self.queue.rows()[0], frozen).detach()
+                more = self.prototypes(self.part(self.queue.rows()[0]), frozen).detach()
             if int(self.done) >= self.options.queue_from:
-                rows = torch.cat([projections[j].detach() for j in batch.whole])
-                self._new = normalize(rows, dim=1), batch.ids.repeat(len(batch.whole))
+                rows = torch.cat([self.together(projections[j].detach()) for j in batch.whole])
+                self._new = normalize(rows, dim=1), self.together(batch.ids).repeat(len(batch.whole))
         return told(self.objective.inspect(*scores, more=more, assigned=batch.whole))
 
     def after_step(self, step: int, total_steps: int) -> None:

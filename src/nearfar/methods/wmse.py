@@ -57,14 +57,17 @@ class WMSE(Method):
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective on all views, once for each partition."""
-        count, width = min(self.options.block or len(batch), len(batch)), self.options.projection
+        views = [self.together(view) for view in projections]
+        n = len(views[0])
+        count, width = min(self.options.block or n, n), self.options.projection
         if count <= width:
             raise ConfigError(
                 f"wmse whitens {count} rows together, which says nothing about a projection of width {width}: set "
                 f"projection to {max(1, count // 2)} or less, or batch_size or block to {2 * width} or more"
             )
-        parts = [told(self.objective.inspect(*projections))]
+        # Every process has all rows by now, and whitens them in the blocks that the first one drew.
+        parts = [told(self.objective.inspect(*views, strategy="auto"))]
         for _ in range(1, self.options.rounds):
-            order = torch.randperm(len(batch)).to(batch.ids.device)
-            parts.append(told(self.objective.inspect(*(view[order] for view in projections))))
+            order = self.together(torch.randperm(n).to(batch.ids.device))[:n]
+            parts.append(told(self.objective.inspect(*(view[order] for view in views), strategy="auto")))
         return averaged(parts)

@@ -1,10 +1,20 @@
-"""Parts free of any modality: heads, moving copies, queues, prototypes."""
+"""Parts free of any modality: heads, moving copies, queues, prototypes, and what processes that share a batch need."""
 
 from __future__ import annotations
 
 from nearfar.models.heads import projector
 from nearfar.models.momentum import MomentumCopy, ramp
+from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import Queue
 
-__all__ = ["MomentumCopy", "Prototypes", "Queue", "projector", "ramp"]
+__all__ = [
+    "MomentumCopy",
+    "Prototypes",
+    "Queue",
+    "SharedBatchNorm",
+    "average_gradients",
+    "projector",
+    "ramp",
+    "share_norms",
+]

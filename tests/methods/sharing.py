@@ -1,0 +1,141 @@
+"""One process of several that share every batch of every method: `python sharing.py RANK WORLD MEETING_POINT REPORT`.
+
+Each process trains three steps with its share of every batch, and alone with all rows; both must come to the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nearfar.data.batch import Batch
+from nearfar.methods import Method, catalogue
+
+STEPS, ROWS, CLASSES = 3, 12, 3
+# What a method has of these is set so, that all of it happens within three steps: queues wrap, prototypes thaw.
+SMALL: dict[str, Any] = {
+    "views": 3, "projection": 3, "hidden": 6, "queue": 30, "prototypes": 5, "frozen_steps": 1, "rounds": 2,
+    "classes": CLASSES, "queue_from": 0,
+}  # fmt: skip
+ROLES = ["whole", "whole", "small"]
+
+
+class Encoder(nn.Sequential):
+    """A convolution, a norm over pictures and one over rows."""
+
+    width = 6
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 6), nn.BatchNorm1d(6)
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method with options, how its batches are dealt to the processes, and by which strategy they share them."""
+
+    method: str
+    dealt: tuple[int, ...] = (6, 6)
+    strategy: str = "gathered"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        said = "".join(f", {k} {v}" for k, v in self.options.items())
+        return f"{self.method}{said}, {self.dealt}, {self.strategy}"
+
+    def made(self) -> Method:
+        torch.manual_seed(0)
+        kind = catalogue()[self.method]
+        options = {k: v for k, v in SMALL.items() if k in kind.Options.model_fields}
+        return kind(Encoder(), kind.Options(**{**options, **self.options})).double()
+
+
+DEALT = ((6, 6), (9, 3), (12, 0))
+TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name in catalogue() for dealt in DEALT] + [
+    Trial("moco", (5, 7), "ring", {"symmetric": False}),
+    Trial("swav", (5, 7), "ring", {"queue": 0}),
+    Trial("wmse", (5, 7), "ring", {"block": 4}),
+    Trial("proxy", (5, 7), "ring", {"objective": "ProxyAnchor"}),
+    Trial("triplet", (5, 7), "ring", {"objective": "TripletAll"}),
+    Trial("triplet", (5, 7), "gathered", {"objective": "TripletHard"}),
+]
+
+
+def batch(step: int, rows: slice) -> Batch:
+    """Some rows of a batch in which items are repeated within and across processes, and some labels are unknown."""
+    draw = torch.Generator().manual_seed(step)
+    views = [torch.randn(ROWS, 1, 4, 4, dtype=torch.float64, generator=draw) for _ in ROLES]
+    ids = torch.arange(ROWS) + 5 * step
+    ids[[4, 11]] = 5 * step
+    labels = torch.arange(ROWS) % CLASSES
+    labels[[2, 10]] = -1
+    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES)
+
+
+def train(method: Method, rows: slice) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+    """What every step said, and the state at the end."""
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
+    torch.manual_seed(1)
+    said = []
+    for step in range(STEPS):
+        mine = batch(step, rows)
+        optimiser.zero_grad()
+        contrast = method.contrast([method.project(view) for view in mine.views], mine)
+        contrast.loss.backward()
+        method.average_gradients()
+        optimiser.step()
+        method.after_step(step, STEPS)
+        chance = torch.tensor(float("nan") if contrast.chance is None else contrast.chance)
+        said.append({"loss": contrast.loss.detach(), "chance": chance, **contrast.terms})
+    return said, method.state_dict()
+
+
+def differ(want: dict[str, Tensor], got: dict[str, Tensor]) -> list[str]:
+    """Names of what differs."""
+    if list(want) != list(got):
+        return [f"names: {list(want)} and {list(got)}"]
+    pairs = ((name, want[name].double(), got[name].double()) for name in want)
+    return [
+        f"{name} by {(a - b).abs().max().item():.3g}"
+        for name, a, b in pairs
+        if a.shape != b.shape or not torch.allclose(a, b, rtol=1e-9, atol=1e-9, equal_nan=True)
+    ]
+
+
+def check(trial: Trial, rank: int) -> list[str]:
+    start = sum(trial.dealt[:rank])
+    alone = trial.made()
+    untrained = {name: value.clone() for name, value in alone.state_dict().items()}
+    said, state = train(alone, slice(0, ROWS))
+    wrong = [] if differ(untrained, state) else ["nothing was learned"]
+    said_here, state_here = train(trial.made().spread(trial.strategy), slice(start, start + trial.dealt[rank]))
+    for step, (want, got) in enumerate(zip(said, said_here, strict=True)):
+        wrong += [f"step {step}: {what}" for what in differ(want, got)]
+    wrong += differ(state, state_here)
+    for name, value in state_here.items():
+        first = value.clone()
+        dist.broadcast(first, 0)
+        if not torch.equal(value, first):
+            wrong.append(f"{name} has other bits than on process 0")
+    return [f"process {rank}: {what}" for what in wrong]
+
+
+def main() -> None:
+    rank, world = int(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
+    Path(sys.argv[4]).write_text(json.dumps({trial.name: check(trial, rank) for trial in TRIALS}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
