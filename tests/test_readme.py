@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from tools import document
+from tools.latex import latex
 
 from nearfar import methods, modalities
 from nearfar.contrast import Composition, Strategy
@@ -220,6 +221,10 @@ def test_relative_links_lead_somewhere(path: Path):
     assert broken_links(path) == []
 
 
+def test_links_of_the_pages_of_objectives_lead_somewhere():
+    assert {path.name: broken for path in document.PAGES.glob("*.md") if (broken := broken_links(path))} == {}
+
+
 def test_broken_links_are_noticed(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text("# One head\n\n[a](none.md) [b](#one-head) [c](#two) [d](page.md#one-head) [e](https://x.y/z)\n")
@@ -240,6 +245,24 @@ def table_rows(name: str) -> list[list[str]]:
 
 def test_the_table_of_objectives_is_what_the_code_says():
     assert document.written(document.PAGE.read_text()) == document.PAGE.read_text(), "run python -m tools.document"
+
+
+def test_the_pages_of_objectives_are_what_the_code_says():
+    there = {path: path.read_text() for path in document.PAGES.glob("*.md")}
+    assert there == document.pages(), "run python -m tools.document"
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_formulas_are_well_formed_mathematics(name: str):
+    """Braces are balanced, no sign of plain text is left, and no letter is lost."""
+    formula = catalogue()[name].formula
+    made = latex(formula)
+    assert made.replace(r"\{", "").replace(r"\}", "").count("{") == made.replace(r"\{", "").replace(r"\}", "").count(
+        "}"
+    )
+    assert not re.search(r"!=|>=|<=|->|_\(|\^\(|(?<!\\)[#%&~]", made)
+    plain = re.sub(r"\\(operatorname|text|quad|ne|ge|le|to|cdot|sim)\b|[^A-Za-z]", "", made)
+    assert sorted(plain) == sorted(re.sub(r"[^A-Za-z]", "", formula))
 
 
 @pytest.mark.parametrize("name", catalogue())

@@ -1,4 +1,4 @@
-"""Write the parts of the documents that the code knows best: the table of objectives.
+"""Write the parts of the documents that the code knows best: the table of objectives, and a page for each.
 
 Run: python -m tools.document
 A test fails when a document is not what this writes.
@@ -12,8 +12,11 @@ from pathlib import Path
 from nearfar.contrast import Composition, Objective
 from nearfar.objectives import catalogue
 
+from .pages import page
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "objectives.md"
+PAGES = ROOT / "docs" / "objectives"
 HEADS = ("name", "when to use it", "formula", "near / far by default", "value at chance", "source")
 
 
@@ -40,7 +43,7 @@ def row(name: str, entry: type[Objective]) -> str:
             raise ValueError(f"{name} has no `{what}`: say it in an attribute of the class")
     chance = f"`{entry.at_chance}`" if entry.at_chance else "not defined"
     source = entry.source + (f" (unconfirmed: {entry.reconstructed})" if entry.reconstructed else "")
-    cells = (f"`{name}`", entry.use, f"`{entry.formula}`", near_and_far(entry), chance, source)
+    cells = (f"[`{name}`](objectives/{name}.md)", entry.use, f"`{entry.formula}`", near_and_far(entry), chance, source)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -57,9 +60,20 @@ def written(document: str) -> str:
     return pattern.sub(lambda _: table() + "\n", document, count=1)
 
 
+def pages() -> dict[Path, str]:
+    """Every page, by the file where it belongs."""
+    return {PAGES / f"{name}.md": page(name, entry, near_and_far(entry)) for name, entry in catalogue().items()}
+
+
 def main() -> None:
-    """Write."""
+    """Write, and remove the pages of objectives that are gone."""
     PAGE.write_text(written(PAGE.read_text()))
+    PAGES.mkdir(exist_ok=True)
+    kept = pages()
+    for path in set(PAGES.glob("*.md")) - set(kept):
+        path.unlink()
+    for path, text in kept.items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class Objective(nn.Module):
     near: ClassVar[str] = ""  # who is near by default, where the layout does not say it
     far: ClassVar[str] = ""
     at_chance: ClassVar[str] = ""  # value for two views of N items and default arguments; empty: not defined
+    cost: ClassVar[str] = ""  # what it takes of N rows of width D, where it compares no pairs
     reconstructed: ClassVar[str] = ""  # what of it no publication at hand could confirm
     supervised: ClassVar[bool] = False
 

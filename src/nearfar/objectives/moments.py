@@ -21,6 +21,8 @@ from ..contrast.objective import Inspection, Objective, entry
 class Moments(Objective):
     """Base of objectives made of moments: a subclass says its named `terms`, scalars that add up to the value."""
 
+    cost: ClassVar[str] = "moments of D x D; the rows are read twice"
+
     def terms(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Named scalar terms of two views (N, D)."""
         raise NotImplementedError

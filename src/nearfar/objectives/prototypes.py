@@ -65,6 +65,7 @@ class SwappedPrediction(Objective):
     use: ClassVar[str] = "items should settle into K groups; rows are scores with K prototypes"
     near: ClassVar[str] = "the item's codes in the other views"
     far: ClassVar[str] = "no far rows: codes are balanced over the batch"
+    cost: ClassVar[str] = "N K scores with K prototypes"
     at_chance: ClassVar[str] = ""
 
     temperature: float = 0.1
@@ -142,6 +143,7 @@ class SelfDistillation(Objective):
     use: ClassVar[str] = "a student follows a moving copy of itself; rows are scores with K prototypes"
     near: ClassVar[str] = "the item's row in view 2, the teacher"
     far: ClassVar[str] = "no far rows: the teacher is centred and sharpened"
+    cost: ClassVar[str] = "N K scores with K prototypes"
     at_chance: ClassVar[str] = ""
 
     temperature: float = 0.1

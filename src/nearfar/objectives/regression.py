@@ -38,6 +38,7 @@ class CosineRegression(Objective):
     )
     near: ClassVar[str] = "the item's row in view 2, the target"
     far: ClassVar[str] = "no far rows"
+    cost: ClassVar[str] = "N D: each row meets one target"
     at_chance: ClassVar[str] = "2"
     equal_to: ClassVar[str] = "the alignment of AlignUniform (alpha = 2) with one side held; distance = 2 + 2 cosine"
 

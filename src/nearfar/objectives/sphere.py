@@ -47,6 +47,7 @@ class AlignUniform(Objective):
     use: ClassVar[str] = "the pull and the spread should be weighed against each other directly"
     near: ClassVar[str] = "the item's row in the other view"
     far: ClassVar[str] = "all rows of the same view"
+    cost: ClassVar[str] = "all pairs of each view, by tiles"
     at_chance: ClassVar[str] = ""
 
     alpha: float = 2.0

@@ -72,6 +72,7 @@ class WMSE(Objective):
     )
     near: ClassVar[str] = "the item's rows in the other views"
     far: ClassVar[str] = "no far rows: whitening spreads the rows"
+    cost: ClassVar[str] = "moments of D x D and a Cholesky factor for each block"
     at_chance: ClassVar[str] = ""
     equal_to: ClassVar[str] = "CosineRegression(detach=False) of whitened views"
 
