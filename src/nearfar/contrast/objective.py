@@ -281,9 +281,9 @@ class Composition(Objective):
                 asked.extend(f"{type(r).__name__} over {r.over}" for r in reductions)
                 return super().reduce(*reductions)
 
-            def rows(self, function: Any) -> tuple[Tensor, ...]:
+            def rows(self, function: Any, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
                 asked.append("whole rows")
-                return super().rows(function)
+                return super().rows(function, given)
 
         with torch.no_grad():
             made = self._arrange((z, z), None, None, None, None, None, "dense")
@@ -379,7 +379,7 @@ def _plain(value: Any) -> Any:
         now = min(max(float(value().detach()), value.low), value.high)  # float32 may step over a bound
         return {"learned_temperature": now, "low": value.low, "high": value.high}
     if isinstance(value, LearnedBias):
-        return {"learned_bias": float(value().detach())}
+        return {"learned_bias": value().detach().tolist()}
     if isinstance(value, Strategy):
         return {"strategy": value.kind, "tile": value.tile, "budget": value.budget}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -130,6 +130,18 @@ class _Own(torch.autograd.Function):
         return out, None, None
 
 
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, everyone: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks  # type: ignore[attr-defined]
+        return everyone.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
+        return ctx.ranks.total(upstream) / ctx.ranks.world, None
+
+
 def whole(own: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
     """All rows in the order of the whole batch; their gradient is the sum of what the processes send back."""
     made: Tensor = _Whole.apply(own, ranks, places)
@@ -151,6 +163,12 @@ def together(own: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
 def own_part(everyone: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
     """The values of this process's anchors out of those of all, on the way into a statistic of its own."""
     made: Tensor = _Own.apply(everyone, ranks, places)
+    return made
+
+
+def shared(everyone: Tensor, ranks: Ranks) -> Tensor:
+    """The values of all, that every process has, on the way into statistics of the anchors of each."""
+    made: Tensor = _Shared.apply(everyone, ranks)
     return made
 
 

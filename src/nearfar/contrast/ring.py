@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .arrange import Arrangement, arrange, check_views
 from .blocks import Strategy, pair_scores
-from .ranks import Ranks, Shares, own_part, statistic, whole
+from .ranks import Ranks, Shares, own_part, shared, statistic, whole
 from .reductions import Reduction
 from .relation import Relation
 from .scores import RowFunction, Scores
@@ -164,6 +165,13 @@ class RankScores(Scores):
         self.shares = made.shares
         super().__init__(similarity, made.anchors, made.candidates, made.relation, temperature, strategy, two_way)
 
+    @property
+    def t(self) -> RankScores:
+        """See `Scores.t`."""
+        made = cast(RankScores, super().t)
+        made.shares = self.shares.t
+        return made
+
     @cached_property
     def anchors(self) -> Tensor:
         """The anchors of all processes."""
@@ -235,19 +243,24 @@ class RankScores(Scores):
         bounded = self.similarity.bound(u, v) <= SAFE_EXPONENT
         return Plan(self.similarity, relation.in_tiles(tile), work, ("anchors",) * len(work), tile, bounded)
 
-    def rows(self, function: RowFunction) -> tuple[Tensor, ...]:
+    def shared(self, values: Tensor) -> Tensor:
+        """See `Scores.shared`."""
+        return shared(values, self.shares.ranks)
+
+    def rows(self, function: RowFunction, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
         """See `Scores.rows`; whole rows need all candidates in one place."""
-        sides = [(self.u, self.v, self.relation, self.shares)]
+        sides = [(self.u, self.v, self.relation, self.shares, self._cut(given, "anchors"))]
         if self.two_way:
-            sides.append((self.v, self.u, self.relation.t, self.shares.t))
+            sides.append((self.v, self.u, self.relation.t, self.shares.t, self._cut(given, "candidates")))
         parts = []
-        for u, v, relation, shares in sides:
+        for u, v, relation, shares, more in sides:
             own = shares.anchors[shares.ranks.rank]
             everyone = whole(v, shares.ranks, shares.candidates)
             part = relation.part(own, torch.arange(len(everyone), device=own.device))
             # A process without rows takes part in the backward pass too, or the others would wait for it.
             nothing = u[:0].sum() + everyone[:0].sum()
-            found = (t + nothing for t in self._rows(u, everyone, part, function))
+            mine = tuple(own_part(t, shares.ranks, shares.anchors) for t in more)
+            found = (t + nothing for t in self._rows(u, everyone, part, function, mine))
             parts.append([statistic(t, shares.ranks, shares.anchors) for t in found])
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -17,7 +18,7 @@ from .relation import Relation
 from .similarity import Constant, Similarity
 from .tiled import SAFE_EXPONENT, Plan, Sweep
 
-RowFunction = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+RowFunction = Callable[..., tuple[Tensor, ...]]
 
 
 class Scores:
@@ -58,6 +59,16 @@ class Scores:
         others = rows if same else self._candidates if of is None else of(self._candidates)
         made.similarity = similarity
         made.u, made.v = similarity.prepare(rows, others, self.temperature)
+        return made
+
+    @property
+    def t(self) -> Scores:
+        """The same scores from the other side: the candidates are the anchors."""
+        made = copy(self)
+        for name in ("anchors", "candidates", "counts"):  # what may be cached of this side
+            made.__dict__.pop(name, None)
+        made._anchors, made._candidates = self._candidates, self._anchors
+        made.u, made.v, made.relation = self.v, self.u, self.relation.t
         return made
 
     @property
@@ -115,39 +126,52 @@ class Scores:
         near = self.relation.near
         return None if near is None else (near.rows, near.columns, near.weights)
 
-    def rows(self, function: RowFunction) -> tuple[Tensor, ...]:
+    def rows(self, function: RowFunction, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
         """Statistics that need whole rows: `function(scores, near, far)` of (B, C) matrices gives tensors (B,).
 
         Rows come in panels of about one tile of memory; with `tiled` a panel is computed again in the backward pass.
+        Tensors `given`, one number per anchor, follow as further arguments, cut to the panel. Numbers of candidates
+        that the function uses pass through `shared`.
         """
-        parts = [self._rows(self.u, self.v, self.relation, function)]
+        parts = [self._rows(self.u, self.v, self.relation, function, self._cut(given, "anchors"))]
         if self.two_way:
-            parts.append(self._rows(self.v, self.u, self.relation.t, function))
+            parts.append(self._rows(self.v, self.u, self.relation.t, function, self._cut(given, "candidates")))
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
 
-    def _rows(self, u: Tensor, v: Tensor, relation: Relation, function: RowFunction) -> tuple[Tensor, ...]:
-        def panel(own: Tensor, every: Tensor, start: int) -> tuple[Tensor, ...]:
+    def shared(self, values: Tensor) -> Tensor:
+        """Statistics (C,) of all candidates, for a function of rows."""
+        return values
+
+    def _rows(
+        self, u: Tensor, v: Tensor, relation: Relation, function: RowFunction, given: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        def panel(own: Tensor, every: Tensor, start: int, *more: Tensor) -> tuple[Tensor, ...]:
             scores = scores_of(self.similarity, own, every)
             where = slice(start, start + len(own)), slice(0, len(every))
             near, far = (relation.weights(over, *where).full(scores) for over in ("near", "far"))
-            return function(scores, near, far)
+            return function(scores, near, far, *more)
 
         if self.dense or self.strategy.keeps(4 * len(u) * len(v), u):  # about four matrices: scores, near, far, work
-            return panel(u, v, 0)
+            return panel(u, v, 0, *given)
         side = self.strategy.side(relation.shape, u)
         height = max(1, side * side // max(1, len(v)))
         panels = slices(len(u), height) or [slice(0, 0)]  # of no rows the statistics have no values, but there are some
-        parts = [checkpoint(panel, u[rows], v, rows.start, use_reentrant=False) for rows in panels]
+        parts = [
+            checkpoint(panel, u[rows], v, rows.start, *(t[rows] for t in given), use_reentrant=False) for rows in panels
+        ]
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
 
     def _for_side(self, reduction: Reduction, side: str) -> Reduction:
         """The reduction with its given tensors cut to one side."""
-        if not self.two_way or all(t.ndim == 0 for t in reduction.given):
-            return reduction
-        r = len(self.u)
+        return replace(reduction, given=self._cut(reduction.given, side))
+
+    def _cut(self, given: tuple[Tensor, ...], side: str) -> tuple[Tensor, ...]:
+        """Given tensors of one side; a scalar belongs to both."""
+        if not self.two_way:
+            return given
+        r = self.relation.shape[0]
         part = slice(0, r) if side == "anchors" else slice(r, None)
-        given = tuple(t if t.ndim == 0 else t[part] for t in reduction.given)
-        return type(reduction)(**{**reduction.__dict__, "given": given})
+        return tuple(t if t.ndim == 0 else t[part] for t in given)
 
     def _shortcut(self, reduction: Reduction, side: str) -> Tensor | None:
         """Statistics over near pairs that need no tile: few pairs one by one, linear ones by sums of rows per key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,19 +59,26 @@ class LearnedTemperature(nn.Module):
 
 
 class LearnedBias(nn.Module):
-    """A bias added to every score and trained with the encoder (SigLIP starts it at -10)."""
+    """A bias added to every score and trained with the encoder (SigLIP starts it at -10).
 
-    def __init__(self, initial: float = 0.0) -> None:
+    A list of numbers makes one bias per class, where an objective takes those.
+
+    >>> LearnedBias([1.2] * 3)().shape
+    torch.Size([3])
+    """
+
+    def __init__(self, initial: float | Sequence[float] = 0.0) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.tensor(float(initial)))
+        self.bias = nn.Parameter(torch.tensor(initial, dtype=torch.float32))
 
     def forward(self) -> Tensor:
-        """The bias now, a scalar tensor."""
+        """The bias now: a scalar tensor, or (C,) of C classes."""
         return self.bias
 
     def extra_repr(self) -> str:
-        """The value now."""
-        return f"{float(self.bias.detach()):.4g}"
+        """The value now; of several classes their range."""
+        low, high = (f"{float(x):.4g}" for x in torch.aminmax(self.bias.detach()))
+        return f"{len(self.bias)} classes, {low} to {high}" if self.bias.ndim else low
 
 
 def current(number: float | Tensor | nn.Module) -> float | Tensor:

@@ -14,6 +14,7 @@ from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .kernels import KernelInfoNCE
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
+from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
 from .moments import BarlowTwins, VICReg
 from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
@@ -32,6 +33,11 @@ _ENTRIES: tuple[type[Objective], ...] = (
     TripletAll,
     TripletHard,
     TripletSemiHard,
+    LiftedStructure,
+    GeneralizedLifted,
+    Circle,
+    MultiSimilarity,
+    BoundaryMargin,
     NPair,
     Logistic,
     InfoNCE,
