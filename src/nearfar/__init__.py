@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import comparing, contrast, data, evaluation, methods, modalities, models, objectives, report, training
     from .assess import evaluate
     from .comparing import compare
+    from .planning import plan
     from .run import Run, fit, resume
     from .training import cached
 
@@ -42,6 +43,7 @@ _NAMES = {
     "cached": "training",
     "compare": "comparing",
     "fit": "run",
+    "plan": "planning",
     "resume": "run",
     "Run": "run",
     "evaluate": "assess",
@@ -62,6 +64,7 @@ __all__ = [
     "modalities",
     "models",
     "objectives",
+    "plan",
     "report",
     "resume",
     "training",

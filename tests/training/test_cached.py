@@ -207,7 +207,7 @@ def test_two_processes_give_the_gradients_of_one_and_exchange_them_once_per_towe
         for rank in range(2)
     ]  # fmt: skip
     for worker in workers:
-        _, said = worker.communicate(timeout=60)
+        _, said = worker.communicate(timeout=600)
         assert worker.returncode == 0, said
     for rank in range(2):
         report = json.loads((tmp_path / f"{rank}.json").read_text())

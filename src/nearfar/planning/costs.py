@@ -1,0 +1,202 @@
+"""From measurements at two sizes to costs at any size, and from costs to the bytes and seconds of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+Point = tuple[float, float]  # a size and what was measured there
+
+
+@dataclass(frozen=True)
+class Line:
+    """``fixed + each n``: what one pass of an encoder over n rows takes."""
+
+    fixed: float
+    each: float
+
+    @classmethod
+    def through(cls, small: Point, large: Point) -> Line:
+        """The line through two points, neither falling nor below zero at its start.
+
+        >>> Line.through((10, 130.0), (30, 190.0))
+        Line(fixed=100.0, each=3.0)
+        """
+        (n, a), (m, b) = small, large
+        each = max(0.0, (b - a) / (m - n)) if m > n else b / m
+        fixed = max(0.0, b - each * m)
+        return cls(fixed, (b - fixed) / m)
+
+    def __call__(self, n: float) -> float:
+        """For n rows."""
+        return self.fixed + self.each * n
+
+
+@dataclass(frozen=True)
+class Curve:
+    """``each n + pair n^2``: what an objective takes for a batch of n items, all of which meet."""
+
+    each: float
+    pair: float
+
+    @classmethod
+    def through(cls, small: Point, large: Point) -> Curve:
+        """The curve through the origin and two points, with neither part below zero.
+
+        >>> Curve.through((10, 230.0), (20, 860.0))
+        Curve(each=3.0, pair=2.0)
+        """
+        (n, a), (m, b) = small, large
+        pair = (b / m - a / n) / (m - n) if m > n else 0.0
+        pair = min(max(0.0, pair), b / m**2)
+        return cls(b / m - pair * m, pair)
+
+    def __call__(self, n: float) -> float:
+        """For n items."""
+        return self.each * n + self.pair * n**2
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What encoder and head take for rows of one view.
+
+    Attributes:
+        peak: bytes of a forward and backward pass at their highest, by rows.
+        kept: bytes of activations per row that wait for the backward pass.
+        learning: seconds per row, forward and backward; forward: seconds per row, forward alone.
+    """
+
+    peak: Line
+    kept: float
+    learning: float
+    forward: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured on this machine.
+
+    Attributes:
+        process: bytes of the process with its libraries and data, before anything is trained.
+        encoding: of every view.
+        scores_bytes, scores_seconds: of the objective, forward and backward, by items of the batch.
+        views_seconds: of making the views, per item; update_seconds: of the optimiser and what follows it.
+        aside: whether views are made by another core while a step runs.
+    """
+
+    process: float
+    encoding: list[Encoding]
+    scores_bytes: Curve
+    scores_seconds: Curve
+    views_seconds: float
+    update_seconds: float
+    aside: bool
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes that a run holds from beginning to end, on every device."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    copies: int
+    queues: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes:
+        items: in the data; batch_size: items of the whole batch; micro_batch: rows encoded at a time, None for all.
+        row, views: bytes of a raw item and of each of its views; projection: of what all its views are projected to.
+        steps: how many; devices: processes that share the batch; spread: how, "ring" or "gathered".
+        symmetric: one process computes each score of two rows once, for both of them.
+        on_cpu: the next batch of views waits in the same memory.
+    """
+
+    items: int
+    batch_size: int
+    micro_batch: int | None
+    row: int
+    views: list[int]
+    projection: int
+    steps: int
+    devices: int = 1
+    spread: str = "ring"
+    symmetric: bool = True
+    on_cpu: bool = True
+
+    @property
+    def local(self) -> int:
+        """Items of the batch on one device."""
+        return ceil(self.batch_size / self.devices)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a device needs and how long a step takes.
+
+    Attributes:
+        standing: bytes that are there all through a step, by what they are for.
+        passing: bytes that come and go in turn; only the largest counts.
+        seconds: of a step, by what they are spent on.
+    """
+
+    standing: dict[str, float]
+    passing: dict[str, float]
+    seconds: dict[str, float]
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the highest point."""
+        return sum(self.standing.values()) + max(self.passing.values())
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step."""
+        return sum(self.seconds.values())
+
+
+def predict(job: Job, held: Held, costs: Costs) -> Prediction:
+    """The bytes and seconds of a step.
+
+    All activations of a batch stand while the objective works and the encoder goes back through one view after another.
+    With micro-batches, those of one come before the scores and again after them, at the price of one more forward pass.
+    """
+    n, encoding = job.local, costs.encoding
+    others = job.devices > 1
+    standing: dict[str, float] = {
+        "process and data": costs.process,
+        "weights": held.weights,
+        "gradients": held.gradients * (2 if others else 1),  # DDP exchanges copies of them
+        "optimiser": held.optimiser,
+        "moving copies": held.copies,
+        "queues": held.queues,
+        "views": n * sum(job.views) * (2 if job.on_cpu else 1) + n * job.row,
+        "projections": 2 * n * job.projection,
+    }
+    if others:
+        # Rows and their gradients: a block in hand and one that arrives, or those of all.
+        standing["rows of others"] = (
+            4 * n * job.projection if job.spread == "ring" else 2 * job.batch_size * job.projection
+        )
+    scores = costs.scores_bytes
+    passing = {"scores": scores.each * n + scores.pair * n * job.batch_size, "update": 2.0 * held.gradients}
+    if job.micro_batch is None or job.micro_batch >= n:
+        standing["activations"] = sum(e.kept for e in encoding) * n
+        passing["backward pass"] = max(e.peak(n) - e.kept * n for e in encoding)
+        encode = sum(e.learning for e in encoding) * n
+    else:
+        passing["activations"] = max(e.peak(job.micro_batch) for e in encoding)
+        encode = sum(e.learning + e.forward for e in encoding) * n
+    meeting = costs.scores_seconds.pair * n * job.batch_size * (2 if others and job.symmetric else 1)
+    seconds = {
+        "encoder": encode,
+        "scores": costs.scores_seconds.each * n + meeting,
+        "update": costs.update_seconds,
+    }
+    views = costs.views_seconds * n
+    seconds["waiting for views"] = max(0.0, views - sum(seconds.values())) if costs.aside else views
+    return Prediction(standing, passing, seconds)

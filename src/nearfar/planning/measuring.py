@@ -1,0 +1,283 @@
+"""A few seconds of encoding, of scores and of views, at sizes that this machine does quickly."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nearfar.data.batch import Batch
+from nearfar.methods.method import Method
+from nearfar.models import Queue
+from nearfar.training.trees import put_together, take_apart
+
+from .costs import Costs, Curve, Encoding, Line
+
+ROWS = 512  # most rows that are encoded at a time, and
+ITEMS = 4096  # most items whose scores are computed
+FAR_AWAY = 2**40  # ids that no item of a batch has
+SECONDS = 1.5  # about the longest that one measurement may take
+
+
+class Meter:
+    """Bytes of memory in use: of a CUDA device by its allocator, else of this process as the system counts them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def start(self) -> int:
+        """Forget the peak; returns the bytes in use now."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return torch.cuda.memory_allocated(self.device)
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError:  # not Linux: the peak so far stays the lowest that can be told
+            pass
+        return self.peak()
+
+    def peak(self) -> int:
+        """The most bytes in use since the start."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            return torch.cuda.max_memory_allocated(self.device)
+        try:
+            with open("/proc/self/status") as file:
+                return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+        except OSError:
+            unit = 1 if os.uname().sysname == "Darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+    def seconds(self, work: Callable[[], object], repeats: int = 1) -> float:
+        """The least time of some work; on a CPU, time of this thread, which other programs do not lengthen."""
+        clock = time.perf_counter if self.device.type == "cuda" else time.thread_time
+        times = []
+        for _ in range(repeats):
+            self._wait()
+            began = clock()
+            work()
+            self._wait()
+            times.append(clock() - began)
+        return max(min(times), 1e-9)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+class Made(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside, while they live, whatever the device.
+
+    >>> with Made() as made:
+    ...     x = torch.zeros(100) + 1
+    >>> made.most, made.alive
+    (800, 400)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.most = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation and look at what it gives: an old tensor, a view of one, or a new one."""
+        out = func(*args, **(kwargs or {}))
+        old = {_key(tensor) for tensor in _tensors([args, kwargs])}
+        for tensor in _tensors(out):
+            storage = tensor.untyped_storage()
+            if _key(tensor) not in old and storage not in self._known:
+                self._known.add(storage)
+                self.alive += storage.nbytes()
+                self.most = max(self.most, self.alive)
+                weakref.finalize(storage, self._gone, storage.nbytes())
+        return out
+
+    def _gone(self, size: int) -> None:
+        self.alive -= size
+
+
+def _key(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+class Bench:
+    """One method on one device, with some raw rows, to be measured.
+
+    Args:
+        method: as it is before the first step; measuring changes it.
+        views: makes views of rows. rows: some raw rows; labels: as many, or None.
+        optimiser: of the method's parameters. dtype: the precision of the run.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        views: Any,
+        rows: Tensor,
+        labels: Tensor | None,
+        optimiser: torch.optim.Optimizer,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.method, self.views, self.rows, self.labels = method, views, rows, labels
+        self.optimiser, self.device, self.dtype = optimiser, device, dtype
+        self.meter = Meter(device)
+        self.process = 0
+        self.samples = [view[:1] for view in self._views(2)]  # one row of every view
+        self.shape: list[Any] = []  # what a row of every view is projected to
+
+    def costs(self, rows: int, items: int) -> Costs:
+        """All of them, for micro-batches of so many rows and batches of so many items."""
+        self.step(8)  # makes what is made once
+        for part in self.method.modules():
+            if isinstance(part, Queue):  # as in all but the first steps of a run: full, of other items
+                part.push(torch.randn_like(part.vectors), torch.arange(part.size, device=self.device) + FAR_AWAY)
+        self.process = self.meter.start()
+        known: dict[tuple[int, ...], Encoding] = {}
+        for sample in self.samples:
+            if sample.shape not in known:
+                known[sample.shape] = self.encoding(sample, rows)
+        scores_bytes, scores_seconds = self.scores(items)
+        count = min(256, items)
+        return Costs(
+            process=self.process,
+            encoding=[known[sample.shape] for sample in self.samples],
+            scores_bytes=scores_bytes,
+            scores_seconds=scores_seconds,
+            views_seconds=self.meter.seconds(lambda: self._views(count), 3) / count,
+            update_seconds=self.meter.seconds(self._update, 2),
+            aside=(os.cpu_count() or 1) > 1,
+        )
+
+    def step(self, items: int) -> None:
+        """A whole step of a few items."""
+        made = [self.project(view.to(self.device)) for view in self._views(items)]
+        leaves: list[Tensor] = []
+        self.shape = [take_apart(one, leaves) for one in made]
+        self.leaves = [leaf.detach()[:1] for leaf in leaves]
+        self.learned = [leaf.requires_grad for leaf in leaves]
+        loss = self.method.contrast(made, self._batch(items)).loss
+        if loss.requires_grad:
+            loss.backward()
+        self.method.train()
+        self._update()
+
+    def project(self, rows: Tensor) -> Any:
+        """Encoder and head in the precision of the run."""
+        half = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
+            return self.method.project(rows)
+
+    def encoding(self, sample: Tensor, most: int) -> Encoding:
+        """Rows of one view, at two sizes."""
+        few = min(8, most)
+        each = self.meter.seconds(lambda: self._learn(sample, few), 2) / few
+        large = max(few, min(most, ROWS, int(SECONDS / 4 / each)))
+        small = max(1, large // 4)
+        peaks = []
+        for n in (small, large):
+            start = self.meter.start() if self.device.type == "cuda" else self.process
+            self._learn(sample, n)
+            peaks.append((float(n), float(self.meter.peak() - start)))
+        with torch.no_grad():
+            rows = self._rows(sample, large)
+            forward = self.meter.seconds(lambda: self.project(rows), 2)
+        learning = self.meter.seconds(lambda: self._learn(sample, large), 3)
+        return Encoding(Line.through(*peaks), self._kept(sample, small), learning / large, forward / large)
+
+    def scores(self, most: int) -> tuple[Curve, Curve]:
+        """Bytes and seconds of the objective on projections of items, at two sizes."""
+        large = min(most, 256)
+        self._judge(large)
+        while large < min(most, ITEMS) and self.meter.seconds(lambda n=large: self._judge(n)) < SECONDS / 4:  # type: ignore[misc]
+            large = min(2 * large, most, ITEMS)
+        small = max(1, large // 2)
+        bytes_, seconds = [], []
+        for n in (small, large):
+            with Made() as made:
+                self._judge(n)
+            bytes_.append((float(n), float(made.most)))
+            seconds.append((float(n), self.meter.seconds(lambda n=n: self._judge(n), 2)))  # type: ignore[misc]
+        return Curve.through(*bytes_), Curve.through(*seconds)
+
+    def projection_bytes(self) -> int:
+        """Bytes of what all views of an item are projected to."""
+        return sum(leaf.numel() * max(leaf.element_size(), 4) for leaf in self.leaves)
+
+    def _learn(self, sample: Tensor, n: int) -> None:
+        leaves: list[Tensor] = []
+        take_apart(self.project(self._rows(sample, n)), leaves)
+        learned = [leaf for leaf in leaves if leaf.requires_grad]
+        if learned:
+            torch.autograd.backward(learned, [torch.ones_like(leaf) for leaf in learned])
+
+    def _kept(self, sample: Tensor, n: int) -> float:
+        """Bytes per row that a forward pass leaves for the backward pass, weights and rows not counted."""
+        rows = self._rows(sample, n)
+        own = {_key(t) for t in (*self.method.parameters(), *self.method.buffers(), rows)}
+        found: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if _key(tensor) not in own:
+                found[_key(tensor)] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            self.project(rows)
+        return sum(found.values()) / n
+
+    def _judge(self, n: int) -> None:
+        """The objective forward and backward on random projections of n items."""
+        made = [
+            torch.randn(n, *leaf.shape[1:], device=self.device)
+            if leaf.is_floating_point()
+            else leaf.repeat_interleave(n, 0)
+            for leaf in self.leaves
+        ]
+        for leaf, learned in zip(made, self.learned, strict=True):
+            leaf.requires_grad_(learned)
+        loss = self.method.contrast([put_together(form, made) for form in self.shape], self._batch(n)).loss
+        if loss.requires_grad:
+            loss.backward()
+
+    def _update(self) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        self.optimiser.step()
+        self.method.after_step(0, 10)
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _views(self, n: int) -> Sequence[Tensor]:
+        index = torch.arange(n) % len(self.rows)
+        made: Sequence[Tensor] = self.views(self.rows[index], torch.Generator().manual_seed(0))
+        return made
+
+    def _rows(self, sample: Tensor, n: int) -> Tensor:
+        """Rows of noise in the shape of a view; of whole numbers, the same row again and again."""
+        if sample.is_floating_point():
+            return torch.randn(n, *sample.shape[1:], device=self.device)
+        return sample.to(self.device).expand(n, *sample.shape[1:]).contiguous()
+
+    def _batch(self, n: int) -> Batch:
+        labels = None if self.labels is None else self.labels[torch.arange(n) % len(self.labels)].to(self.device)
+        empty = [torch.empty(n, 0, device=self.device) for _ in self.samples]
+        return Batch(empty, torch.arange(n, device=self.device), labels, roles=getattr(self.views, "roles", ()))

@@ -1,0 +1,146 @@
+"""The arithmetic of plans: every number worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from nearfar.planning import Plan
+from nearfar.planning.costs import Costs, Curve, Encoding, Held, Job, Line, predict
+
+HELD = Held(weights=100, gradients=90, optimiser=180, copies=50, queues=7)
+WHOLE = Encoding(peak=Line(1000, 30), kept=20, learning=0.3, forward=0.1)
+SMALL = Encoding(peak=Line(500, 40), kept=25, learning=0.2, forward=0.05)
+COSTS = Costs(
+    process=5000,
+    encoding=[WHOLE, SMALL],
+    scores_bytes=Curve(2, 0.5),
+    scores_seconds=Curve(0.01, 0.001),
+    views_seconds=0.02,
+    update_seconds=0.25,
+    aside=True,
+)
+JOB = Job(items=1000, batch_size=100, micro_batch=None, row=3, views=[8, 4], projection=6, steps=50)
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "want"),
+    [
+        ((10, 130), (30, 190), Line(100, 3)),
+        ((10, 50), (30, 190), Line(0, 190 / 30)),  # below zero at its start: through the origin
+        ((10, 200), (30, 190), Line(190, 0)),  # falling: as high as the last
+        ((10, 50), (10, 50), Line(0, 5)),
+    ],
+)
+def test_a_line_through_two_points_falls_nowhere(small: tuple, large: tuple, want: Line):
+    made = Line.through(small, large)
+    assert (made.fixed, made.each) == pytest.approx((want.fixed, want.each))
+    assert made(large[0]) == pytest.approx(large[1])
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "want"),
+    [
+        ((10, 230), (20, 860), Curve(3, 2)),
+        ((10, 100), (20, 150), Curve(7.5, 0)),  # slower than a straight line: a straight line
+        ((10, 1), (20, 400), Curve(0, 1)),  # faster than a square: a square
+        ((10, 50), (10, 50), Curve(5, 0)),
+    ],
+)
+def test_a_curve_through_two_points_has_no_negative_part(small: tuple, large: tuple, want: Curve):
+    made = Curve.through(small, large)
+    assert (made.each, made.pair) == pytest.approx((want.each, want.pair))
+    assert made(large[0]) == pytest.approx(large[1])
+
+
+def test_all_at_once():
+    made = predict(JOB, HELD, COSTS)
+    assert made.standing == {
+        "process and data": 5000, "weights": 100, "gradients": 90, "optimiser": 180, "moving copies": 50, "queues": 7,
+        "views": 100 * 12 * 2 + 100 * 3, "projections": 2 * 100 * 6, "activations": 45 * 100,
+    }  # fmt: skip
+    # One view goes back while the activations of both are there: 1000 + 3000 - 2000, and 500 + 4000 - 2500.
+    assert made.passing == {"scores": 200 + 5000, "update": 180, "backward pass": 2000}
+    assert made.peak == 5000 + 100 + 90 + 180 + 50 + 7 + 2700 + 1200 + 4500 + 5200
+    assert made.seconds == pytest.approx({"encoder": 50, "scores": 11, "update": 0.25, "waiting for views": 0})
+    assert made.step == pytest.approx(61.25)
+
+
+def test_micro_batches_hold_the_activations_of_one_and_encode_twice():
+    made = predict(replace(JOB, micro_batch=10), HELD, COSTS)
+    assert "activations" not in made.standing
+    assert made.passing == {"scores": 5200, "update": 180, "activations": 1300}
+    assert made.seconds["encoder"] == pytest.approx(65)
+    assert predict(replace(JOB, micro_batch=100), HELD, COSTS) == predict(JOB, HELD, COSTS)
+
+
+def test_views_are_waited_for_where_they_take_longer_or_nobody_else_makes_them():
+    slow = replace(COSTS, views_seconds=1.0)
+    assert predict(JOB, HELD, slow).seconds["waiting for views"] == pytest.approx(100 - 61.25)
+    assert predict(JOB, HELD, replace(slow, aside=False)).step == pytest.approx(161.25)
+
+
+def test_devices_share_the_rows_and_every_one_meets_all():
+    made = predict(replace(JOB, devices=4), HELD, COSTS)
+    assert made.standing["views"] == 25 * 12 * 2 + 25 * 3
+    assert made.standing["gradients"] == 180
+    assert made.standing["rows of others"] == 4 * 25 * 6
+    assert made.passing["scores"] == 2 * 25 + 0.5 * 25 * 100
+    # Of two rows on different devices both compute the score, which one alone would compute once.
+    assert made.seconds["scores"] == pytest.approx(0.25 + 2 * 0.001 * 25 * 100)
+    gathered = predict(replace(JOB, devices=4, spread="gathered", symmetric=False), HELD, COSTS)
+    assert gathered.standing["rows of others"] == 2 * 100 * 6
+    assert gathered.seconds["scores"] == pytest.approx(0.25 + 0.001 * 25 * 100)
+
+
+def test_a_gpu_holds_the_views_of_one_batch():
+    assert predict(replace(JOB, on_cpu=False), HELD, COSTS).standing["views"] == 100 * 12 + 100 * 3
+
+
+# Advice --------------------------------------------------------------------------
+
+MIB = 2**20
+# 1 MiB of activations per row, 2 MiB while it goes back; everything else next to nothing.
+HEAVY = Costs(0, [Encoding(Line(0, 2 * MIB), MIB, 0.03, 0.01)], Curve(0, 0), Curve(0, 0), 0, 0, True)
+NOTHING = Held(0, 0, 0, 0, 0)
+
+
+def heavy(memory: float, micro_batch: int | None = None) -> Plan:
+    job = Job(items=5000, batch_size=2000, micro_batch=micro_batch, row=0, views=[0], projection=0, steps=7)
+    return Plan(job, NOTHING, HEAVY, memory)
+
+
+def test_advice_where_it_fits():
+    made = heavy(5000 * MIB)
+    assert made.fits and made.peak == 4000 * MIB
+    assert made.advice == "It fits: 3.91 GiB of 4.88 GiB that are there."
+    assert made.seconds == pytest.approx(7 * 60)
+
+
+def test_advice_where_a_micro_batch_helps():
+    made = heavy(600 * MIB)
+    assert not made.fits
+    assert (
+        made.advice
+        == "It does not fit: 3.91 GiB of 600.0 MiB. With micro-batch 256 it needs 512.0 MiB, and 80.00 s a step."
+    )
+    assert made.with_micro_batch(256).fits and not made.with_micro_batch(1024).fits
+
+
+def test_advice_where_nothing_helps():
+    assert heavy(20 * MIB, 64).advice == (
+        "It does not fit: 128.0 MiB of 20.0 MiB. The least is 32.0 MiB, with micro-batch 16. Take a smaller batch or "
+        "encoder, or more devices."
+    )
+
+
+def test_the_table_names_the_parts_the_sum_and_the_alternatives():
+    lines = str(heavy(600 * MIB)).splitlines()
+    assert lines[0] == "batch of 2000, no micro-batches, 7 steps"
+    assert "  activations           1.95 GiB" in lines
+    assert "  backward pass         1.95 GiB   in turn: the largest counts" in lines
+    assert "  peak                  3.91 GiB" in lines
+    assert "  the run                7.0 min" in lines
+    assert "  micro-batch 1024      2.00 GiB     80.00 s a step" in lines
+    assert not any(line.startswith("  weights") for line in lines)  # nothing of it
