@@ -78,9 +78,9 @@ def _asked(entry: type[Composition]) -> tuple[int, bool]:
             seen["sweeps"] += any(r.over != "near" for r in reductions)
             return super().reduce(*reductions)
 
-        def rows(self, function: Any) -> tuple[torch.Tensor, ...]:
+        def rows(self, function: Any, given: tuple[torch.Tensor, ...] = ()) -> tuple[torch.Tensor, ...]:
             seen["rows"] += 1
-            return super().rows(function)
+            return super().rows(function, given)
 
     objective: Any = entry()
     z = torch.eye(2, 4)

@@ -34,6 +34,7 @@ class Case:
     in_order: which rows stand next to each other is part of the value.
     how: for "views", further keyword arguments for a batch of N rows; tensors of N rows belong to the rows.
     listed: the objective needs near pairs that can be listed one by one.
+    matched: rows of the two views belong together one to one; if not, they may be of different numbers.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     in_order: bool = False
     how: Callable[[int], dict[str, Any]] = nothing
     listed: bool = False
+    matched: bool = True
 
     @property
     def entry(self) -> str:
@@ -55,6 +57,11 @@ class Case:
     @property
     def compares(self) -> bool:
         return self.layout != "views"
+
+    @property
+    def swept(self) -> bool:
+        """Whether there are scores to visit: of pairs that are compared, or of rows that should spread or mix."""
+        return self.compares or self.entry in ("AlignUniform", "MMD")
 
     def objective(self) -> torch.nn.Module:
         """The objective in float64, learned numbers at exactly their published start."""

@@ -212,5 +212,4 @@ def tiled(side: int) -> Strategy:
 
 def strategies(case: Case) -> list[dict]:
     """Keyword arguments for every way to visit the scores; moments visit none."""
-    swept = case.compares or case.entry == "AlignUniform"
-    return [{"strategy": s} for s in (DENSE, TILED, KEPT)] if swept else [{}]
+    return [{"strategy": s} for s in (DENSE, TILED, KEPT)] if case.swept else [{}]

@@ -138,7 +138,7 @@ class Objective(nn.Module):
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={_short(v)}" for k, v in self._arguments().items() if k != "strategy")
         lines = [f"{type(self).__name__}({shown})", f"  {(type(self).__doc__ or '').strip().splitlines()[0]}"]
-        lines += [f"  {name:<11}{text}" for name, text in self.pieces().items() if text]
+        lines += [f"  {name:<10} {text}" for name, text in self.pieces().items() if text]
         return "\n".join(lines)
 
     def pieces(self) -> dict[str, str]:

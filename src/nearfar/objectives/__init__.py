@@ -12,6 +12,9 @@ from .asymmetric import Asymmetric, to_classes
 from .attraction import CACR, ExactCovariance
 from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
+from .discrepancy import CORAL, MMD, EnergyConfusion, split_domains
+from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
+from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
@@ -72,6 +75,15 @@ _ENTRIES: tuple[type[Objective], ...] = (
     WMSE,
     SwappedPrediction,
     SelfDistillation,
+    NWJ,
+    DonskerVaradhan,
+    JensenShannon,
+    ProtoTriplet,
+    ICNN,
+    NadarayaWatson,
+    EnergyConfusion,
+    MMD,
+    CORAL,
 )
 
 
@@ -122,7 +134,9 @@ __all__ = [
     "build",
     "by_class_prior",
     "catalogue",
+    "class_means",
     "conditioned_on",
+    "split_domains",
     "to_classes",
     "to_proxies",
     *catalogue(),
