@@ -26,7 +26,7 @@ from ..contrast.objective import Terms
 
 
 def _violations(excess: Tensor) -> Tensor:
-    return (excess != 0).to(excess.dtype)  # not a number counts too, so that it is seen in the value
+    return excess.clamp(max=1).ceil()  # 1 above 0; not a number stays what it is, to be seen in the value
 
 
 def _share(total: Tensor, weight: Tensor) -> Tensor:
