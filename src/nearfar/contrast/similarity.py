@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.functional import threshold_
+from torch.nn.functional import threshold
 
 
 class _Unit(torch.autograd.Function):
@@ -176,7 +176,7 @@ class NegativeEuclidean(Similarity):
     def link_(self, products: Tensor) -> Tensor:
         """-(-x)^(power / 2); what rounding leaves of a zero distance is taken for zero."""
         tiny = 8 * torch.finfo(products.dtype).eps
-        squares = threshold_(products.neg_(), tiny, 0)
+        squares = threshold(products.neg_(), tiny, 0, inplace=True)
         return (squares.sqrt_() if self.power == 1 else squares.pow_(self.power / 2)).neg_()
 
     def link_slope(self, scores: Tensor) -> Tensor:
