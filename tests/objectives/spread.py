@@ -25,6 +25,9 @@ from nearfar.contrast import Inspection, Strategy
 STRATEGIES = (Strategy("gathered"), Strategy("ring"), Strategy("ring", tile=3), Strategy("gathered", tile=2))
 
 
+WEIGHED = Scene("weights", (5, 5), lambda: {"weights": torch.tensor([1.0, 0.0, 2.0, 0.5, 1.5], dtype=torch.float64)})
+
+
 def shares(n: int, world: int) -> list[slice]:
     """Uneven parts of n rows."""
     cuts = sorted({0, n} | {n * k // world + (1 if k == 1 and n > world else 0) for k in range(1, world)})
@@ -66,7 +69,7 @@ def plain(case: Case, n: int) -> Scene:
 def meetings(cases: list[Case]) -> Iterator[tuple[Case, Scene]]:
     """Every objective with every scene that it meets; rows enough for all processes, and fewer than that."""
     for case in cases:
-        scenes = SCENES if case.compares else [plain(case, case.least), plain(case, case.least + 5)]
+        scenes = [*SCENES, WEIGHED] if case.compares else [plain(case, case.least), plain(case, case.least + 5)]
         yield from ((case, scene) for scene in scenes if meets(case, scene))
 
 
@@ -74,7 +77,7 @@ def in_order_of_rank(case: Case, scene: Scene, world: int, anchors: int) -> Tens
     """Which anchor of the batch in one process is the k-th over several: each process stands with all its views."""
     order = torch.arange(anchors)
     views = len(scene.sizes) - scene.queue
-    if case.layout != "joint" or views == 1 or "relation" in scene.how():
+    if case.layout == "cross" or views == 1 or "relation" in scene.how():
         return order
     n = scene.sizes[0]
     return torch.cat([order[k * n : (k + 1) * n][part] for part in shares(n, world) for k in range(views)])

@@ -21,6 +21,7 @@ class Arrangement:
     candidates: Tensor
     relation: Relation
     shares: Shares | None = None  # who holds which rows, where the batch is spread over several processes
+    weights: Tensor | None = None  # how much each anchor counts, of all processes and on both sides
 
     def held(self) -> Arrangement:
         """The same with candidates that take no gradient, so that a pair is no longer the same from both sides."""

@@ -191,19 +191,22 @@ class Composition(Objective):
         relation: Relation | None = None,
         negatives: Tensor | None = None,
         negative_ids: Tensor | None = None,
+        weights: Tensor | None = None,
         strategy: str | Strategy | None = None,
     ) -> Tensor:
         """The scalar value; arguments as in `inspect`."""
         made = self._arrange(views, ids, labels, relation, negatives, negative_ids, strategy)
+        made = self._weighed(made, weights, strategy)
         return torch.stack(list(self._pooled(made, strategy).values())).sum()
 
     def terms(self, *views: Tensor, strategy: str | Strategy | None = None, **near: Any) -> dict[str, Tensor]:
         """Named scalar parts that add up to the value, with gradients; arguments as in `inspect`."""
         names = ("ids", "labels", "relation", "negatives", "negative_ids")
         given: list[Any] = [*(near.pop(name, None) for name in names), strategy]
+        weights = near.pop("weights", None)
         if near:
             raise TypeError(f"{type(self).__name__}.terms takes no {', '.join(near)}")
-        return self._pooled(self._arrange(views, *given), strategy)
+        return self._pooled(self._weighed(self._arrange(views, *given), weights, strategy), strategy)
 
     def _pooled(self, made: Arrangement, strategy: str | Strategy | None) -> dict[str, Tensor]:
         with torch.autocast(made.anchors.device.type, enabled=False):
@@ -223,6 +226,7 @@ class Composition(Objective):
         relation: Relation | None = None,
         negatives: Tensor | None = None,
         negative_ids: Tensor | None = None,
+        weights: Tensor | None = None,
         strategy: str | Strategy | None = None,
     ) -> Inspection:
         """The value with its terms, per-anchor values, counts, and what it would be at chance and at collapse.
@@ -233,6 +237,8 @@ class Composition(Objective):
             labels: (N,) or (R,) classes, near when equal; -1 is unknown and ignored. Where given, ids have no say.
             relation: an explicit relation over view 1 x view 2, or over the rows of a single tensor.
             negatives: (M, D) further candidates, such as a queue; far unless `negative_ids` (M,) say otherwise.
+            weights: (N,) or (R,) how much a row counts as an anchor beside the others, >= 0: the value is a weighted
+                mean over anchors. What a row says of others as their candidate is left alone.
             strategy: overrides the objective's own. Over several processes all of them make this call, and anchors
                 stand in order of rank: those of all views of process 0 first.
 
@@ -240,6 +246,7 @@ class Composition(Objective):
             ValueError: rows do not match, or nothing says who is near.
         """
         made = self._arrange(views, ids, labels, relation, negatives, negative_ids, strategy)
+        made = self._weighed(made, weights, strategy)
         with torch.autocast(made.anchors.device.type, enabled=False):
             scores = self._scores(made, strategy)
             parts = {
@@ -316,6 +323,24 @@ class Composition(Objective):
         given = type(self).__name__, self.layout, views, ids, labels, relation, negatives, negative_ids
         return arranged(self.chosen(strategy), *given)
 
+    def _weighed(self, made: Arrangement, weights: Tensor | None, strategy: str | Strategy | None) -> Arrangement:
+        """The arrangement with a weight for every anchor, and for every candidate that is one too."""
+        if weights is None:
+            return made
+        n, ends = len(weights), [made.anchors]
+        if self.two_way and not made.relation.symmetric:
+            ends.append(made.candidates)
+        times = len(made.anchors) // max(1, n)
+        if weights.ndim != 1 or any(len(rows) != times * n for rows in ends):
+            raise ValueError(
+                f"{type(self).__name__}: weights must be one per row, got {tuple(weights.shape)} for "
+                f"{' and '.join(str(len(rows)) for rows in ends)} anchors"
+            )
+        if bool((weights < 0).any()):
+            raise ValueError(f"{type(self).__name__}: weights must not be below 0, got {float(weights.min()):g}")
+        each = self.together(weights.to(made.anchors.dtype).repeat(times), strategy)
+        return dataclasses.replace(made, weights=each.detach().repeat(len(ends)))
+
     def _scores(
         self,
         made: Arrangement,
@@ -326,10 +351,15 @@ class Composition(Objective):
     ) -> Scores:
         divisor = current(self.temperature) if temperature is None else temperature
         both = self.two_way if two_way is None else two_way
-        return scored(similarity or self.similarity, made, divisor, self.chosen(strategy), both)
+        scores = scored(similarity or self.similarity, made, divisor, self.chosen(strategy), both)
+        scores.weights = made.weights
+        return scores
 
     def _terms(self, scores: Scores) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count."""
+        """The terms with a weight for every anchor: 1 where it has what the objective needs; None where all count.
+
+        Weights that were handed over come on top.
+        """
         complete = scores.relation.complete
         if not complete:
             near, far = scores.counts.near > 0, scores.counts.far > 0
@@ -337,9 +367,10 @@ class Composition(Objective):
         out: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, term in self.per_anchor(scores).items():
             if complete and not isinstance(term, tuple):
-                out[name] = (term, None)
+                out[name] = (term, scores.weights)
                 continue
             values, weights = term if isinstance(term, tuple) else (term, valid.to(term.dtype))
+            weights = weights if scores.weights is None else weights * scores.weights
             # An anchor that does not count may hold an infinity; where() keeps it out of the value and of the gradient.
             out[name] = (torch.where(weights > 0, values, 0), weights.detach())
         return out

@@ -28,6 +28,8 @@ class Scores:
     is symmetric over one set of rows needs no second side.
     """
 
+    weights: Tensor | None = None  # how much each anchor counts beside the others; None: all alike
+
     def __init__(
         self,
         similarity: Similarity,
