@@ -61,7 +61,7 @@ class Case:
     @property
     def swept(self) -> bool:
         """Whether there are scores to visit: of pairs that are compared, or of rows that should spread or mix."""
-        return self.compares or self.entry in ("AlignUniform", "MMD")
+        return self.compares or self.entry in ("AlignUniform", "DecoupledUniformity", "MMD", "SepCLR")
 
     def objective(self) -> torch.nn.Module:
         """The objective in float64, learned numbers at exactly their published start."""

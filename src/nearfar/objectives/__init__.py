@@ -10,10 +10,13 @@ from ..contrast import similarity as _similarity
 from ..errors import ConfigError
 from .asymmetric import Asymmetric, to_classes
 from .attraction import CACR, ExactCovariance
+from .centroids import DecoupledUniformity
 from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .discrepancy import CORAL, MMD, EnergyConfusion, split_domains
+from .distributions import ICon, nearest_neighbours, perplexity_neighbours
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
+from .graphs import GraphSpectral, ends, from_graph
 from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
@@ -25,6 +28,7 @@ from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
 from .regression import CosineRegression
+from .salient import SepCLR
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .triplets import TripletAll, TripletHard, TripletSemiHard
@@ -52,6 +56,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     MultiViewInfoNCE,
     MultiViewDHEL,
     GroupOrdering,
+    ICon,
     DCL,
     DCLW,
     Debiased,
@@ -68,7 +73,10 @@ _ENTRIES: tuple[type[Objective], ...] = (
     CCLK,
     GML,
     AlignUniform,
+    DecoupledUniformity,
+    SepCLR,
     Spectral,
+    GraphSpectral,
     BarlowTwins,
     VICReg,
     CosineRegression,
@@ -137,6 +145,10 @@ __all__ = [
     "class_means",
     "conditioned_on",
     "split_domains",
+    "ends",
+    "from_graph",
+    "nearest_neighbours",
+    "perplexity_neighbours",
     "to_classes",
     "to_proxies",
     *catalogue(),

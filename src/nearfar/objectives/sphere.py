@@ -27,6 +27,19 @@ from ..contrast.ring import arranged, scored
 from ..contrast.similarity import unit
 
 
+def energies(rows: Tensor, everyone: int, rate: float, strategy: Strategy) -> Tensor:
+    """log sum_(j != i) exp(-rate |z_i - z_j|^2) of rows as they are, for each of the rows of all processes."""
+    relation = same_key(torch.arange(everyone, device=rows.device))
+    made = arranged(strategy, "energies", "joint", (rows,), relation=relation)
+    scores = scored(NegativeSquaredEuclidean(normalize=False), made, 1 / rate, strategy)
+    return scores.reduce(LogSumExp("any"))[0]
+
+
+def uniformity(rows: Tensor, everyone: int, rate: float, strategy: Strategy) -> Tensor:
+    """log mean_(i<j) exp(-rate |z_i - z_j|^2) of rows as they are, `everyone` of them over all processes."""
+    return energies(rows, everyone, rate, strategy).logsumexp(0) - math.log(everyone * (everyone - 1))
+
+
 @entry
 class AlignUniform(Objective):
     """Alignment of two views plus uniformity of each, on the unit sphere.
@@ -73,13 +86,7 @@ class AlignUniform(Objective):
         n = len(distance)
         if n < 2:
             raise ValueError(f"AlignUniform needs at least 2 rows, to compare a row with another, got {n}")
-        relation, similarity = same_key(torch.arange(n, device=a.device)), NegativeSquaredEuclidean(normalize=False)
-        uniform = []
-        for z in (a, b):
-            made = arranged(strategy, "AlignUniform", "joint", (z,), relation=relation)
-            energy = scored(similarity, made, 1 / self.t, strategy)
-            uniform.append(energy.reduce(LogSumExp("any"))[0].logsumexp(0) - math.log(n * (n - 1)))
-        return distance, *uniform
+        return distance, *(uniformity(z, n, self.t, strategy) for z in (a, b))
 
     def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value."""
