@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nearfar.contrast import Hinge, Map, Scores, Softplus, Sum
+from nearfar.contrast import Below, Excess, Hinge, Map, Max, Scores, Softplus, Sum, same_key
 from nearfar.contrast.maps import softplus
 from nearfar.contrast.relation import matching
 from nearfar.contrast.similarity import Cosine
@@ -63,3 +63,63 @@ def test_a_map_is_what_the_same_function_without_slopes_is(map_: Map, formula, s
         found.append([total, *torch.autograd.grad((total * weights).sum(), [z, *given])])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def joint(strategy: str) -> tuple[torch.Tensor, Scores]:
+    z = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    return z, Scores(Cosine(), z, z, same_key(torch.tensor([0, 1, 0, 2, 0, 1, 3, 0, 4])), 0.5, strategy)
+
+
+@pytest.mark.parametrize("strategy", ["dense", "tiled"])
+def test_excess_over_a_score_of_each_anchor(strategy: str):
+    """Values and gradients, those of the given scores too, by a loop over pairs."""
+    z, scores = joint(strategy)
+    limit = torch.linspace(-1, 1, 9, dtype=torch.float64).requires_grad_()
+    total, count = scores.reduce(
+        Sum("far", of=Excess(0.3), given=(limit,)), Sum("far", of=Excess(0.3, count=True), given=(limit,))
+    )
+    unit, keys = torch.nn.functional.normalize(z, dim=1), [0, 1, 0, 2, 0, 1, 3, 0, 4]
+    want, number = [], []
+    for i in range(9):
+        excess = [unit[i] @ unit[j] / 0.5 - limit[i] + 0.3 for j in range(9) if keys[j] != keys[i]]
+        above = [e for e in excess if float(e.detach()) > 0]
+        want.append(sum(above) if above else limit[i] * 0)
+        number.append(len(above))
+    weights = torch.arange(1.0, 10.0, dtype=torch.float64)
+    torch.testing.assert_close(total, torch.stack(want))
+    assert count.tolist() == number and 0 < sum(number) < 60
+    ours = torch.autograd.grad((total * weights).sum(), [z, limit], retain_graph=True)
+    theirs = torch.autograd.grad((torch.stack(want) * weights).sum(), [z, limit])
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("strategy", ["dense", "tiled"])
+def test_the_best_below_a_score_of_each_anchor(strategy: str):
+    z, scores = joint(strategy)
+    limit = torch.linspace(-1.5, 1.5, 9, dtype=torch.float64)
+    (best,) = scores.reduce(Max("far", of=Below(), given=(limit,)))
+    unit, keys = torch.nn.functional.normalize(z, dim=1), [0, 1, 0, 2, 0, 1, 3, 0, 4]
+    want = []
+    for i in range(9):
+        known = [unit[i] @ unit[j] / 0.5 for j in range(9) if keys[j] != keys[i]]
+        want.append(max((k for k in known if float(k.detach()) < limit[i]), default=torch.tensor(-torch.inf)))
+    assert best.tolist() == pytest.approx([float(w) for w in want])
+    found = torch.where(best > -torch.inf, best, 0).sum()
+    torch.testing.assert_close(
+        torch.autograd.grad(found, z)[0], torch.autograd.grad(sum(w for w in want if w > -torch.inf), z)[0]
+    )
+
+
+def test_near_scores_one_by_one():
+    z, scores = joint("tiled")
+    unit = torch.nn.functional.normalize(z.detach(), dim=1)
+    near = {0: [2, 4, 7], 1: [5], 2: [0, 4, 7], 3: [], 4: [0, 2, 7], 5: [1], 6: [], 7: [0, 2, 4], 8: []}
+    each = scores.near_each(3)
+    assert each is not None and len(each) == 3
+    for k, (values, there) in enumerate(each):
+        for i, columns in near.items():
+            assert bool(there[i]) == (k < len(columns))
+            want = float(unit[i] @ unit[columns[k]]) / 0.5 if k < len(columns) else torch.inf
+            assert float(values[i]) == pytest.approx(want)
+    assert scores.near_each(2) is None and joint("dense")[1].near_each(3) is None

@@ -3,7 +3,7 @@ torch."""
 
 from .apart import within_views
 from .blocks import Strategy
-from .maps import Hinge, Map, Softplus
+from .maps import Below, Excess, Hinge, Map, Softplus
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
@@ -13,11 +13,13 @@ from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean
 from .temperature import LearnedBias, LearnedTemperature, current
 
 __all__ = [
+    "Below",
     "Composition",
     "Cosine",
     "Count",
     "Counts",
     "Dot",
+    "Excess",
     "Hinge",
     "Inspection",
     "KeyRelation",

@@ -95,3 +95,35 @@ class Hinge(Map):
 
     def _inner(self, scores: Tensor) -> Tensor:
         return (scores if self.sign == 1 else self.sign * scores) + self.margin
+
+
+@dataclass(frozen=True)
+class Excess(Map):
+    """[margin + s - t]_+ of scores s beyond a score t that is given, or with `count` 1 where that is above 0."""
+
+    margin: float = 0.0
+    count: bool = False
+
+    def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
+        """See `Map`."""
+        excess = (scores - (given[0] - self.margin)).relu()
+        return excess.clamp(max=1).ceil() if self.count else excess  # not a number stays what it is
+
+    def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """See `Map`."""
+        slope = (scores - (given[0] - self.margin)).relu_().sign_()
+        return (slope.zero_(), slope) if self.count else (slope, -slope)
+
+
+@dataclass(frozen=True)
+class Below(Map):
+    """s where it is below a score t that is given, else -inf."""
+
+    def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
+        """See `Map`."""
+        return torch.where(scores < given[0], scores, -torch.inf)
+
+    def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """See `Map`."""
+        slope = (scores < given[0]).to(scores.dtype)
+        return slope, torch.zeros_like(slope)

@@ -18,6 +18,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .arrange import Arrangement, arrange, check_views
 from .blocks import Strategy, pair_scores
+from .pairs import Pairs
 from .ranks import Ranks, Shares, own_part, shared, statistic, whole
 from .reductions import Reduction
 from .relation import Relation
@@ -181,6 +182,10 @@ class RankScores(Scores):
     def candidates(self) -> Tensor:
         """The candidates of all processes."""
         return whole(self._candidates, self.shares.ranks, self.shares.candidates)
+
+    def near_scores(self) -> tuple[Pairs, Tensor] | None:
+        """None: ends of a pair may be in different processes."""
+        return None
 
     def reduce(self, *reductions: Reduction) -> list[Tensor]:
         """See `Scores.reduce`."""

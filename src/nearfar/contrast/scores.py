@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import Strategy, pair_scores, reduce_dense, scores_of, slices
-from .pairs import Counts
+from .pairs import Counts, Pairs
 from .reductions import Count, Mean, Reduction, Sum
-from .relation import Relation
+from .relation import PairRelation, Relation
 from .similarity import Constant, Similarity
 from .tiled import SAFE_EXPONENT, Plan, Sweep
 
@@ -127,6 +127,35 @@ class Scores:
         """(anchors, candidates, weights) of the near pairs one by one, or None when there are too many to list."""
         near = self.relation.near
         return None if near is None else (near.rows, near.columns, near.weights)
+
+    def near_scores(self) -> tuple[Pairs, Tensor] | None:
+        """The near pairs and their scores one by one, with gradient; None when they are not listed, or far ones have
+        weights, and always with `dense`, which takes no shortcut."""
+        relation = self.relation
+        listed = isinstance(relation, PairRelation) and (relation.far is None or relation.far.weights is None)
+        if self.dense or self.two_way or not listed:
+            return None
+        near = relation.near
+        assert near is not None
+        return near, pair_scores(self.similarity, self.u[near.rows], self.v[near.columns])
+
+    def near_each(self, most: int) -> list[tuple[Tensor, Tensor]] | None:
+        """The first near candidate of every anchor, the second and so on: its score (R,), inf where there is none, and
+        whether there is one. None as for `near_scores`, and when an anchor has more than `most`."""
+        found = self.near_scores()
+        if found is None:
+            return None
+        near, values = found
+        rank = torch.arange(len(near), device=values.device) - torch.searchsorted(near.rows, near.rows)
+        if len(near) and int(rank.max()) >= most:
+            return None
+        each = []
+        for k in range(int(rank.max()) + 1 if len(near) else 0):
+            rows = near.rows[rank == k]
+            none = values.new_full((self.relation.shape[0],), torch.inf)
+            there = torch.zeros_like(none, dtype=torch.bool).index_fill(0, rows, True)
+            each.append((none.index_put((rows,), values[rank == k]), there))
+        return each
 
     def rows(self, function: RowFunction, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
         """Statistics that need whole rows: `function(scores, near, far)` of (B, C) matrices gives tensors (B,).

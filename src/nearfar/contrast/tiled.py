@@ -324,6 +324,16 @@ def _slope(
 
     if reduction.of is None:
         return grad(scores)
+    if isinstance(reduction.of, Map):
+        seen = _given(given, end)
+        part_slope, *pieces = reduction.of.slopes(scores, *seen)
+        through = grad(scores if isinstance(reduction, Sum | Mean) else reduction.of(scores, *seen))
+        for total, piece in zip(dgiven, pieces, strict=True):
+            if total.ndim:
+                total[where] += (through * piece).sum(0 if transposed else 1)
+            else:
+                total += (through * piece).sum()
+        return through * part_slope
     with torch.enable_grad():
         leaf = scores.detach().requires_grad_()
         extra = [t.detach().requires_grad_() for t in _given(given, end)]

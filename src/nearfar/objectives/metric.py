@@ -61,6 +61,14 @@ class LiftedStructure(Composition):
         """Sums and counts over the near pairs of every anchor."""
         (own,) = scores.reduce(LogSumExp("far"))
         (other,) = (own,) if scores.relation.symmetric else scores.t.reduce(LogSumExp("far"))
+        listed = scores.near_scores()
+        if listed is not None:
+            near, values = listed
+            reach = torch.logaddexp(own[near.rows], other[near.columns]) + self.margin - values
+            counted = (own[near.rows] != -torch.inf).to(own.dtype) * (1 if near.weights is None else near.weights)
+            hinge = torch.where(counted > 0, reach, 0).relu().square() / 2
+            total, weight = (torch.zeros_like(own).index_add(0, near.rows, t) for t in (counted * hinge, counted))
+            return {"pairs": (_share(total, weight), weight)}
         other = scores.shared(other)
 
         def pairs(s: Tensor, near: Tensor, far: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..contrast import Composition, Max, Min, NegativeEuclidean, NegativeSquaredEuclidean, Scores, Similarity, entry
+from ..contrast import (
+    Below,
+    Composition,
+    Excess,
+    Max,
+    Min,
+    NegativeEuclidean,
+    NegativeSquaredEuclidean,
+    Scores,
+    Similarity,
+    Sum,
+    entry,
+)
 from ..contrast.objective import Terms
 
 SORTED_FROM = 8  # near candidates of an anchor, above which it is faster to sort the far ones
@@ -67,38 +79,33 @@ class TripletAll(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Sums and counts over the triplets of every anchor."""
-        total, count = scores.rows(self._soft_rows if self.soft else self._hinge_rows)
-        return {"triplets": _averaged(total, count)}
+        each = None if self.soft else scores.near_each(SORTED_FROM)
+        if each is None:
+            total, count = scores.rows(self._soft_rows if self.soft else self._hinge_rows)
+            return {"triplets": _averaged(total, count)}
+        sums = [Sum("far", of=Excess(self.margin), given=(limit,)) for limit, _ in each]
+        counts = [Sum("far", of=Excess(self.margin, count=True), given=(limit.detach(),)) for limit, _ in each]
+        found = scores.reduce(*sums, *counts) if each else [scores.u.new_zeros(scores.relation.shape[0])] * 2
+        total, count = (torch.stack(part).sum(0) for part in (found[: len(each) or 1], found[len(each) or 1 :]))
+        if self.average == "triplets":
+            count = scores.near_count * scores.far_count
+        return {"triplets": _averaged(total, count.detach())}
 
     def _hinge_rows(self, s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        each = _one_by_one(near)
-        if each is None:
-            return _hinge_sums(-s, near > 0, far > 0, self.margin, self.average == "violations")
-        counted, total, count = far > 0, s.new_zeros(len(s)), s.new_zeros(len(s))
-        for r, c in each:
-            hinge = torch.where(counted[r], s[r] + (self.margin - s[r, c])[:, None], 0).relu()
-            total = total.index_add(0, r, hinge.sum(1))
-            if self.average == "violations":  # not a number counts too, so that it is seen in the value
-                count = count.index_add(0, r, (hinge.detach() != 0).sum(1).to(s.dtype))
-        return total, count if self.average == "violations" else ((near > 0).sum(1) * counted.sum(1)).to(s.dtype)
+        return _hinge_sums(-s, near > 0, far > 0, self.margin, self.average == "violations")
 
     @staticmethod
     def _soft_rows(s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
-        counted, total = far > 0, s.new_zeros(len(s))
-        for r, c in _one_by_one(near, limit=None) or ():
-            total = total.index_add(0, r, torch.where(counted[r], softplus(s[r] - s[r, c][:, None]), 0).sum(1))
-        return total, ((near > 0).sum(1) * counted.sum(1)).to(s.dtype)
-
-
-def _one_by_one(near: Tensor, limit: int | None = SORTED_FROM) -> list[tuple[Tensor, Tensor]] | None:
-    """(rows, columns) of the first near candidate of every anchor, of the second, and so on: memory stays that of the
-    scores. None when an anchor has more than `limit`."""
-    rows, columns = (near > 0).nonzero(as_tuple=True)
-    rank = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
-    most = int(rank.max()) + 1 if len(rank) else 0
-    if limit is not None and most > limit:
-        return None
-    return [(rows[rank == k], columns[rank == k]) for k in range(most)]
+        n_far = (far > 0).sum(1)
+        total = s.new_zeros(len(s))
+        rows, columns = (near > 0).nonzero(as_tuple=True)
+        # One near candidate of every anchor at a time: memory stays that of the scores.
+        rank = torch.arange(len(rows), device=s.device) - torch.searchsorted(rows, rows)
+        for k in range(int(rank.max()) + 1 if len(rank) else 0):
+            r, c = rows[rank == k], columns[rank == k]
+            hinge = softplus(s[r] - s[r, c][:, None])
+            total = total.index_add(0, r, torch.where(far[r] > 0, hinge, 0).sum(1))
+        return total, ((near > 0).sum(1) * n_far).to(s.dtype)
 
 
 def _hinge_sums(d: Tensor, near: Tensor, far: Tensor, margin: float, violating: bool) -> tuple[Tensor, Tensor]:
@@ -183,7 +190,19 @@ class TripletSemiHard(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Sums and counts over the near pairs of every anchor."""
-        total, count = scores.rows(self._rows)
+        each = scores.near_each(SORTED_FROM)
+        if not each:
+            total, count = scores.rows(self._rows)
+            return {"triplets": _averaged(total, count)}
+        below = [Max("far", of=Below(), given=(limit.detach(),)) for limit, _ in each]
+        farthest, *chosen = scores.reduce(Min("far"), *below)
+        total, count = torch.zeros_like(farthest), torch.where(farthest.isnan(), farthest.detach(), 0)
+        for (limit, there), nearest in zip(each, chosen, strict=True):
+            counted = there & (scores.far_count > 0)
+            far = torch.where(nearest == -torch.inf, farthest, nearest)
+            gap = torch.where(counted, far, 0) - torch.where(counted, limit, 0)
+            total = total + torch.where(counted, (gap + self.margin).relu(), 0)
+            count = count + counted
         return {"triplets": _averaged(total, count)}
 
     def _rows(self, s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
