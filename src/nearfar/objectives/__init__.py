@@ -17,6 +17,7 @@ from .discrepancy import CORAL, MMD, EnergyConfusion, split_domains
 from .distributions import ICon, nearest_neighbours, perplexity_neighbours
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
 from .graphs import GraphSpectral, ends, from_graph
+from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
@@ -66,6 +67,8 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Encouraging,
     CACR,
     ExactCovariance,
+    SogCLR,
+    ISogCLR,
     Asymmetric,
     SigLIP,
     ProxyNCA,
