@@ -115,6 +115,7 @@ def test_describe_is_json():
         "classes": ["even", "odd"],
         "labelled": 6,
         "duplicates": 2,
+        "largest_id": 5,
         "skipped": 1,
         "skipped_examples": [{"name": "x.png", "reason": "broken"}],
         "path": "p",

@@ -202,3 +202,26 @@ def test_all_memory_of_a_method_is_in_its_state():
     one, two = made(SimCLR), SimCLR(Encoder(), SimCLROptions(projection=5))
     two.load_state_dict(one.state_dict())
     assert contrasted(one, batch())[0].loss.item() == contrasted(two, batch())[0].loss.item()
+
+
+def test_simclr_remembers_of_every_item_what_its_objective_finds_once_the_step_is_done():
+    ids = torch.tensor([4, 0, 2, 9, 1, 6, 11, 3])
+    method = made(SimCLR, objective="ISogCLR", items=12)
+    before = method.objective.temperatures.clone()
+    contrasted(method, batch(ids=ids))
+    assert torch.equal(method.objective.temperatures, before) and not method.objective.log_far.isfinite().any()
+    method.after_step(0, 10)
+    assert method.objective.log_far.isfinite().nonzero().flatten().tolist() == sorted(ids.tolist())
+    assert (method.objective.temperatures != before).nonzero().flatten().tolist() == sorted(ids.tolist())
+    assert {"objective.log_far", "objective.temperatures", "objective.steps"} <= method.state_dict().keys()
+
+
+def test_the_table_of_items_has_room_for_all_ids_of_the_data():
+    facts = {"items": 6, "largest_id": 40}
+    assert SimCLROptions(objective="SogCLR").settled(facts).items == 41
+    assert SimCLROptions(objective="SogCLR", items=50).settled(facts).items == 50
+    assert SimCLROptions().settled(facts).items is None
+    with pytest.raises(ConfigError, match="NTXent remembers nothing of single items; leave out items = 5"):
+        SimCLROptions(items=5)
+    with pytest.raises(ConfigError, match=r"must start inside \[0.05, 1.0\], got 0.01"):
+        SimCLROptions(objective="ISogCLR", temperature=0.01)

@@ -40,6 +40,8 @@ TINY: dict[str, dict[str, Any]] = {
 }
 MIXED = {"crops": "2x28+2x12@0.1-0.4"}
 SOME_CLASSES = {"rows_per_class": 8}
+# Variants that remember or draw more than their method does by default.
+MORE: dict[str, tuple[str, dict[str, Any]]] = {"simclr, items": ("simclr", {"objective": "ISogCLR"})}
 STEPS, HALF, BATCH = 6, 3, 16
 
 
@@ -72,7 +74,7 @@ def ways() -> list[Any]:
         made += [pytest.param((name, {}), id=name), pytest.param((name, MIXED), id=f"{name}, crops")]
         if "rows_per_class" in kind.Options.model_fields:
             made.append(pytest.param((name, SOME_CLASSES), id=f"{name}, some classes"))
-    return made
+    return made + [pytest.param(way, id=name) for name, way in MORE.items()]
 
 
 def test_every_method_is_trained_with_crops_and_every_labelled_one_with_some_classes():

@@ -102,7 +102,7 @@ def test_the_first_step_of_the_temperatures_is_that_of_the_official_code():
 
 @every
 def test_interrupted_and_loaded_it_goes_on_with_the_same_bits(made: SogCLR):
-    straight, first, second = (made.replace() for _ in range(3))
+    straight, first, second = (copy.deepcopy(made) for _ in range(3))
     values = []
     for step, ids in enumerate(BATCHES):
         values.append(straight(*views_of(step), ids=torch.tensor(ids)))
@@ -120,8 +120,18 @@ def test_interrupted_and_loaded_it_goes_on_with_the_same_bits(made: SogCLR):
 
 
 @every
+def test_a_changed_copy_remembers_the_same_unless_its_tables_are_of_another_size(made: SogCLR):
+    objective = copy.deepcopy(made)
+    objective(*views_of(0), ids=torch.tensor(BATCHES[0]))
+    objective.remember()
+    other = objective.replace(strategy="dense")
+    assert all(torch.equal(t, other.state_dict()[k]) for k, t in objective.state_dict().items())
+    assert not objective.replace(items=ITEMS + 1).log_far.isfinite().any()
+
+
+@every
 def test_calls_and_inspections_change_nothing_until_they_are_remembered(made: SogCLR):
-    objective, ids = made.replace(), torch.tensor(BATCHES[0])
+    objective, ids = copy.deepcopy(made), torch.tensor(BATCHES[0])
     before = copy.deepcopy(objective.state_dict())
     objective.remember()  # nothing was asked yet
     value = objective(*views_of(0), ids=ids)
@@ -130,7 +140,7 @@ def test_calls_and_inspections_change_nothing_until_they_are_remembered(made: So
     assert torch.equal(objective(*views_of(0), ids=ids), value)
     objective.inspect(*views_of(1), ids=torch.tensor(BATCHES[1]))
     objective.remember()
-    alone = made.replace()
+    alone = copy.deepcopy(made)
     alone(*views_of(0), ids=ids)
     alone.remember()
     assert all(torch.equal(alone.state_dict()[k], t) for k, t in objective.state_dict().items())

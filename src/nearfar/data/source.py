@@ -97,7 +97,8 @@ class Source:
     def describe(self) -> dict[str, Any]:
         """JSON-able facts: kind, items, shape, classes, labelled, duplicates, skipped and the first skipped items.
 
-        `duplicates` counts the rows that share the id of an earlier row.
+        `duplicates` counts the rows that share the id of an earlier row; `largest_id` is -1 without rows. Ids are those
+        of the data that the rows were selected from, so that it may be larger than `items`.
         """
         return {
             "kind": self.kind,
@@ -106,6 +107,7 @@ class Source:
             "classes": self.classes,
             "labelled": 0 if self.labels is None else int((self.labels >= 0).sum()),
             "duplicates": len(self) - len(np.unique(self.ids)),
+            "largest_id": int(self.ids.max(initial=-1)),
             "skipped": len(self.skipped),
             "skipped_examples": [asdict(item) for item in self.skipped[:EXAMPLES]],
             **self.details,

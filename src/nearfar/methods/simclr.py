@@ -11,7 +11,7 @@ from ..contrast import Composition, Objective
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..models.heads import projector
-from ..objectives import catalogue
+from ..objectives import SogCLR, catalogue
 from .method import Contrast, Method, MethodOptions
 
 
@@ -25,6 +25,11 @@ class SimCLROptions(MethodOptions):
     average: str | None = Field(
         None,
         description="how several near rows are averaged where that is open: PolyView geometric, arithmetic, sufficient",
+    )
+    items: int | None = Field(
+        None,
+        ge=0,
+        description="rows of the table of SogCLR and ISogCLR, above the largest id; as the data have when unset",
     )
 
     @field_validator("objective")
@@ -40,17 +45,29 @@ class SimCLROptions(MethodOptions):
         return name
 
     @model_validator(mode="after")
-    def _has_average(self) -> SimCLROptions:
-        if self.average is not None:
-            if "average" not in catalogue()[self.objective].__dataclass_fields__:  # type: ignore[attr-defined]
-                raise ValueError(f"{self.objective} averages in one way only; leave out average = {self.average!r}")
-            self.made()
+    def _fits(self) -> SimCLROptions:
+        if self.average is not None and not self._takes("average"):
+            raise ValueError(f"{self.objective} averages in one way only; leave out average = {self.average!r}")
+        if self.items is not None and not self._takes("items"):
+            raise ValueError(f"{self.objective} remembers nothing of single items; leave out items = {self.items}")
+        self.made()
         return self
+
+    def settled(self, facts: dict[str, Any], views: int | None = None) -> MethodOptions:
+        """See `MethodOptions.settled`; a table of items has room for all ids of the data."""
+        settled = super().settled(facts, views)
+        if self.items is not None or not self._takes("items"):
+            return settled
+        return settled.with_(items=facts["largest_id"] + 1)
 
     def made(self) -> Objective:
         """The objective that these options say."""
-        more = {} if self.average is None else {"average": self.average}
-        return catalogue()[self.objective](temperature=self.temperature, **more)
+        more = {"average": self.average, "items": self.items}
+        given = {name: value for name, value in more.items() if value is not None}
+        return catalogue()[self.objective](temperature=self.temperature, **given)
+
+    def _takes(self, name: str) -> bool:
+        return name in catalogue()[self.objective].__dataclass_fields__  # type: ignore[attr-defined]
 
 
 class SimCLR(Method):
@@ -80,3 +97,8 @@ class SimCLR(Method):
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective over all views; rows of one id are near."""
         return self.judged(*projections, ids=batch.ids)
+
+    def after_step(self, step: int, total_steps: int) -> None:
+        """What the objective found of single items is remembered."""
+        if isinstance(self.objective, SogCLR):
+            self.objective.remember()

@@ -71,6 +71,13 @@ class SogCLR(Composition):
         self.register_buffer("log_far", torch.full((self.items,), -math.inf))
         self._found: dict[str, tuple[Tensor, Tensor]] = {}
 
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some arguments changed; it remembers the same, unless the tables are of another size."""
+        made = super().replace(**changes)
+        if made.items == self.items:
+            made.load_state_dict(self.state_dict())
+        return made
+
     def remember(self) -> None:
         """Write what the last call found into the tables; nothing where nothing is new."""
         for name, (items, values) in self._found.items():
