@@ -8,8 +8,9 @@ tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -192,9 +193,12 @@ class Return:
                     e = plan.exponentials(k, scores, weights, e_buffer)
                     parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
                 elif k in self.linear:
-                    part = _laid_out(self.linear[k], ends, _matrix(r_buffer, *scores.shape))
-                    part = weights.zero_(_matrix(e_buffer, *scores.shape).copy_(part))
-                    parts = [_mapped(reduction, part, scores, self.given[k], self.dgiven[k])]
+                    laid = _laid_out(self.linear[k], ends, _matrix(r_buffer, *scores.shape))
+                    laid = weights.zero_(_matrix(e_buffer, *scores.shape).copy_(laid))
+                    parts = [_mapped(reduction, partial(_known, laid), scores, self.given[k], self.dgiven[k])]
+                elif reduction.of is not None and reduction.even:
+                    both = partial(self._of_ends, plan, k, weights, ends, rows, columns)
+                    parts = [_mapped(reduction, both, scores, self.given[k], self.dgiven[k])]
                 else:
                     parts = [
                         _slope(reduction, scores, weights, self.states[k], g, self.given[k], self.dgiven[k], end,
@@ -212,6 +216,22 @@ class Return:
             if not plan.similarity.linear:
                 slope.mul_(plan.similarity.link_slope(scores))
             _carry(slope, u[rows], v[columns], du, dv, rows, columns)
+
+    def _of_ends(
+        self, plan: Plan, k: int, weights: Weights, ends: list[End], rows: slice, columns: slice, values: Tensor
+    ) -> Tensor:
+        """d loss / d mapped scores of a tile, for all whom it serves."""
+        reduction, g = plan.reductions[k], self.active[k]
+        total: Tensor | None = None
+        for where, transposed in ends:
+            state = tuple(t[where] for t in self.states[k])
+            if transposed:
+                part = reduction.grad(values.T, weights.t, state, g[where], plan.first + rows.start).T
+            else:
+                part = reduction.grad(values, weights, state, g[where], plan.first + columns.start)
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total
 
 
 class Sweep(torch.autograd.Function):
@@ -274,26 +294,40 @@ def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
 
 
 def _mapped(
-    reduction: Reduction, upstream: Tensor, scores: Tensor, given: tuple[Tensor, ...], dgiven: list[Tensor]
+    reduction: Reduction,
+    upstream: Callable[[Tensor], Tensor],
+    scores: Tensor,
+    given: tuple[Tensor, ...],
+    dgiven: list[Tensor],
 ) -> Tensor:
-    """From the mapped scores of a tile to its scores, for all that the tile serves at once; may use up `upstream`."""
+    """From the mapped scores of a tile to its scores, for all whom it serves at once.
+
+    `upstream` gives the gradient of the mapped scores, from them, in a matrix that may be used up.
+    """
     if reduction.of is None:
-        return upstream
+        return upstream(scores)
     if isinstance(reduction.of, Map):
+        through = upstream(scores if isinstance(reduction, Sum | Mean) else reduction.of(scores, *given))
         slope, *more = reduction.of.slopes(scores, *given)
         for total, piece in zip(dgiven, more, strict=True):
-            total += (upstream * piece).sum()
-        return slope.mul_(upstream) if not more else upstream.mul_(slope)
+            total += (through * piece).sum()
+        return through.mul_(slope)
     with torch.enable_grad():
         leaf, extra = scores.detach().requires_grad_(), [t.detach().requires_grad_() for t in given]
         values = reduction.of(leaf, *extra)
+    through = upstream(values.detach())
     if not values.requires_grad:  # a step function, such as a count of violations
-        return upstream.zero_()
-    found, *rest = torch.autograd.grad(values, [leaf, *extra], upstream, allow_unused=True)
+        return through.zero_()
+    found, *rest = torch.autograd.grad(values, [leaf, *extra], through, allow_unused=True)
     for total, piece in zip(dgiven, rest, strict=True):
         if piece is not None:
             total += piece
-    return upstream.zero_() if found is None else found
+    return through.zero_() if found is None else found
+
+
+def _known(upstream: Tensor, values: Tensor) -> Tensor:
+    """An upstream gradient that does not depend on the values."""
+    return upstream
 
 
 def _laid_out(rates: Tensor, ends: list[End], out: Tensor) -> Tensor:

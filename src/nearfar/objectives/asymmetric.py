@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from ..contrast import Scores, Sum, WeightRelation, current, entry
+from ..contrast import Scores, Softplus, Sum, WeightRelation, current, entry
 from ..contrast.objective import Terms
 from .pairs import Logistic
 
@@ -83,12 +82,12 @@ class Asymmetric(Logistic):
         return {"attract": near, "repel": far}
 
     def _near(self, x: Tensor) -> Tensor:
-        return self._weight((-x).sigmoid(), self.near_focus) * softplus(-x)
+        return self._weight((-x).sigmoid(), self.near_focus) * Softplus()(-x)
 
     def _far(self, x: Tensor) -> Tensor:
         q = (x.sigmoid() - self.shift).relu()
         # 1 - q = min(sigmoid(-x) + shift, 1); without a shift it may be 0 to rounding, but its logarithm is known.
-        cost = -((-x).sigmoid() + self.shift).clamp_max(1).log() if self.shift else softplus(x)
+        cost = -((-x).sigmoid() + self.shift).clamp_max(1).log() if self.shift else Softplus()(x)
         return self._weight(q, self.far_focus) * cost
 
     def _weight(self, p: Tensor, focus: float) -> Tensor:
