@@ -37,7 +37,7 @@ def batch(kind: str, rows: int) -> dict[str, Any]:
 
     torch.manual_seed(0)
     half = rows // 2
-    if kind == "cross":  # two towers of so many rows each
+    if kind in ("cross", "pairs"):  # two towers of so many rows each
         return {"views": [torch.randn(rows, WIDTH).requires_grad_() for _ in range(2)]}
     if kind == "proxies":
         items, proxies = (torch.randn(n, WIDTH).requires_grad_() for n in (rows, CLASSES))
@@ -85,7 +85,9 @@ def limit(kind: str, views: list[Any]) -> Step:
                 torch.mm(z, grads[0], out=grads[1])
 
         return moments
-    if kind in ("cross", "proxies", "prototypes"):
+    if kind == "rows":
+        return lambda: None  # no products
+    if kind in ("cross", "pairs", "proxies"):
         return lambda: products(*views)
     return lambda: products(torch.cat(views))
 
@@ -131,14 +133,14 @@ def cells(name: str, rows: int) -> list[str]:
     ours, theirs, alone = (run(side, name, rows) for side in ("nearfar", "peer", "limit"))
     if isinstance(ours, str) or isinstance(alone, str):
         return [name, peer.library, str(ours), "", "", str(theirs), "", "", ""]
-    share = ours["seconds"] / alone["seconds"]
-    line = [name, peer.library, f"{ours['seconds'] * 1e3:,.0f}", f"{ours['bytes'] / 2**20:,.0f}", f"{share:.2f}"]
+    share = "" if peer.kind == "rows" else f"{ours['seconds'] / alone['seconds']:.2f}"
+    line = [name, peer.library, f"{ours['seconds'] * 1e3:,.1f}", f"{ours['bytes'] / 2**20:,.0f}", share]
     if isinstance(theirs, str):
         return [*line, theirs, "", "", ""]
     times, memory = theirs["seconds"] / ours["seconds"], theirs["bytes"] / max(ours["bytes"], 1 << 20)
     return [
         *line,
-        f"{theirs['seconds'] * 1e3:,.0f}",
+        f"{theirs['seconds'] * 1e3:,.1f}",
         f"{theirs['bytes'] / 2**20:,.0f}",
         f"{times:.1f}",
         f"{memory:.1f}",

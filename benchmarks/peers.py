@@ -1,7 +1,8 @@
 """Which peer has which objective, and how each side is called with the same batch.
 
 `kind` says what the batch is: "views" (two views of rows / 2 items), "labels" (rows with labels), "cross" (two towers
-of so many rows each), "proxies" (rows with labels, and a vector for each class), "moments" (two views, no pairs).
+of so many rows each), "pairs" (two views of rows items each), "rows" (two views whose rows meet one to one), "proxies"
+(rows with labels, and a vector for each class), "moments" (two views, no pairs).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Peer:
 
 
 def nearfar(name: str, **arguments: Any) -> Callable[[], Call]:
-    """An objective of the catalogue as it comes, which is by tiles from a few hundred rows on."""
+    """An objective of the catalogue as it comes, by tiles where it compares pairs."""
 
     def made() -> Call:
         from nearfar.objectives import catalogue
@@ -122,20 +123,69 @@ def open_clip(name: str) -> Callable[[], Call]:
     return made
 
 
+def pml_mined(miner: str, **arguments: Any) -> Callable[[], Call]:
+    """Triplets of pytorch-metric-learning that a miner chose."""
+
+    def made() -> Call:
+        from pytorch_metric_learning import losses, miners
+
+        loss, mine = losses.TripletMarginLoss(margin=0.2), getattr(miners, miner)(**arguments)
+        return lambda rows, labels: loss(rows, labels, mine(rows, labels))
+
+    return made
+
+
+def lightly_prototypes(name: str, **arguments: Any) -> Callable[[], Call]:
+    """A loss of lightly over scores with prototypes: one whole view predicts the other."""
+
+    def made() -> Call:
+        import lightly.loss
+
+        loss = getattr(lightly.loss, name)(**arguments)
+        if name == "SwaVLoss":
+            return lambda a, b: loss([a, b], [])
+        return lambda a, b: loss([b.detach()], [b, a], epoch=0)
+
+    return made
+
+
 PML, LIGHTLY = "pytorch-metric-learning", "lightly"
+LABELLED = {
+    "SupCon": "SupConLoss",
+    "ContrastiveMargin": "ContrastiveLoss",
+    "TripletAll": "TripletMarginLoss",
+    "LiftedStructure": "LiftedStructureLoss",
+    "GeneralizedLifted": "GeneralizedLiftedStructureLoss",
+    "Circle": "CircleLoss",
+    "MultiSimilarity": "MultiSimilarityLoss",
+    "BoundaryMargin": "MarginLoss",
+    "TupletMargin": "TupletMarginLoss",
+    "Angular": "AngularLoss",
+    "FastAP": "FastAPLoss",
+    "SmoothAP": "SmoothAPLoss",
+}
 PEERS: dict[str, Peer] = {
     "NTXent": Peer(LIGHTLY, "views", nearfar("NTXent"), lightly("NTXentLoss", temperature=0.1)),
     "DCL": Peer(LIGHTLY, "views", nearfar("DCL"), lightly("DCLLoss", temperature=0.1)),
     "DCLW": Peer(LIGHTLY, "views", nearfar("DCLW"), lightly("DCLWLoss", temperature=0.1)),
+    "MACL": Peer(LIGHTLY, "views", nearfar("MACL"), lightly("MACLLoss")),
     "SymmetricInfoNCE": Peer("open_clip", "cross", nearfar("SymmetricInfoNCE"), open_clip("ClipLoss")),
     "SigLIP": Peer("open_clip", "cross", nearfar("SigLIP"), open_clip("SigLipLoss")),
-    "SupCon": Peer(PML, "labels", nearfar("SupCon"), pml("SupConLoss")),
-    "ContrastiveMargin": Peer(PML, "labels", nearfar("ContrastiveMargin"), pml("ContrastiveLoss")),
-    "TripletHard": Peer(PML, "labels", nearfar("TripletHard"), pml("TripletMarginLoss")),
-    "TripletAll": Peer(PML, "labels", nearfar("TripletAll"), pml("TripletMarginLoss")),
-    "NPair": Peer(PML, "views", nearfar("NPair"), pml("NPairsLoss")),
+    "NPair": Peer(PML, "pairs", nearfar("NPair"), pml("NPairsLoss")),
+    **{ours: Peer(PML, "labels", nearfar(ours), pml(theirs)) for ours, theirs in LABELLED.items()},
+    "SupCon inside": Peer(PML, "labels", nearfar("SupCon", average="inside"), pml("NCALoss")),
+    "RankedList": Peer(PML, "labels", nearfar("RankedList"), pml("RankedListLoss", margin=0.4, Tn=10)),
+    "TripletHard": Peer(PML, "labels", nearfar("TripletHard"), pml_mined("BatchHardMiner")),
+    "TripletSemiHard": Peer(
+        PML, "labels", nearfar("TripletSemiHard"), pml_mined("TripletMarginMiner", type_of_triplets="semihard")
+    ),
     "ProxyNCA": Peer(PML, "proxies", to_proxies("ProxyNCA"), pml_proxies("ProxyNCALoss")),
     "ProxyAnchor": Peer(PML, "proxies", to_proxies("ProxyAnchor", turned=True), pml_proxies("ProxyAnchorLoss")),
     "BarlowTwins": Peer(LIGHTLY, "moments", nearfar("BarlowTwins"), lightly("BarlowTwinsLoss")),
     "VICReg": Peer(LIGHTLY, "moments", nearfar("VICReg"), lightly("VICRegLoss")),
+    "CosineRegression": Peer(LIGHTLY, "rows", nearfar("CosineRegression"), lightly("NegativeCosineSimilarity")),
+    "SwappedPrediction": Peer(LIGHTLY, "rows", nearfar("SwappedPrediction"), lightly_prototypes("SwaVLoss")),
+    "SelfDistillation": Peer(
+        LIGHTLY, "rows", nearfar("SelfDistillation"), lightly_prototypes("DINOLoss", output_dim=128)
+    ),
 }

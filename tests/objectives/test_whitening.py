@@ -100,6 +100,17 @@ def test_equal_scores_give_equal_codes_and_no_scale_overflows():
     assert torch.isfinite(sinkhorn(1e4 * rows(6, 4).float(), 0.001)).all()
 
 
+@pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.02, 0.001])
+def test_codes_are_the_same_by_factors_and_by_logarithms(epsilon: float):
+    """Small epsilon takes the road of logarithms, which is written out here once more."""
+    scores = rows(3, 30, 7).tanh()
+    logs = scores / epsilon
+    for _ in range(3):
+        logs = logs - logs.logsumexp(0)
+        logs = logs - logs.logsumexp(1, keepdim=True)
+    torch.testing.assert_close(sinkhorn(scores, epsilon), logs.exp(), rtol=1e-10, atol=1e-12)
+
+
 def test_the_code_of_the_fixture():
     unit = torch.nn.functional.normalize
     scores = unit(A) @ unit(torch.tensor([[1, 0, 0], [0, 1, 1]], dtype=torch.float64)).T

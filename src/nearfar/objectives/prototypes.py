@@ -14,24 +14,37 @@ from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
 from ..contrast.ranks import Ranks
 
+SAFE_SPAN = 80.0  # exp(-80) is still a normal number in float32
+
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: Ranks | None = None) -> Tensor:
     """Balanced soft assignments (N, K) of N rows to K prototypes: rows sum to 1, columns to about N / K.
 
-    exp(scores / epsilon), normalised in turn over each prototype's column and each row, the rows last. Computed on
-    logarithms: the same numbers without overflow at any epsilon. No gradient. Processes that share the rows (`ranks`)
+    exp(scores / epsilon), normalised in turn over each prototype's column and each row, the rows last. The factors of
+    rows and columns are kept as logarithms, and so are the scores where their exponentials would leave the range of
+    numbers: the same at any epsilon. No gradient. Processes that share the rows (`ranks`)
     exchange K numbers in each round. Source: Caron et al. 2020, section 3.1; Cuturi 2013.
 
     >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 1.0]])).sum(1)
     tensor([1., 1.])
     """
     logs = scores / epsilon
-    for _ in range(iterations):
-        columns = logs.logsumexp(0, keepdim=True)
-        logs = logs - (columns if ranks is None else torch.cat(ranks.gather(columns)).logsumexp(0, keepdim=True))
-        logs = logs - logs.logsumexp(1, keepdim=True)
-    return logs.exp()
+
+    def everywhere(columns: Tensor) -> Tensor:
+        return columns if ranks is None else torch.stack(ranks.gather(columns[None])).logsumexp(0)[0]
+
+    if not len(logs) or not iterations or not float(logs.max() - logs.min()) <= SAFE_SPAN:
+        for _ in range(iterations):
+            logs = logs - everywhere(logs.logsumexp(0))
+            logs = logs - logs.logsumexp(1, keepdim=True)
+        return logs.exp()
+    top = logs.amax(1)
+    table, row, column = (logs - top[:, None]).exp(), top, top.new_zeros(logs.shape[1])
+    for _ in range(iterations):  # row and column: logarithms of the factors of table
+        column = -everywhere((table.T @ (row - row.max()).exp()).log() + row.max())
+        row = -(table @ (column - column.max()).exp()).log() - column.max()
+    return table.mul_(row.exp()[:, None]).mul_(column.exp())
 
 
 def _cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
