@@ -104,6 +104,7 @@ def evaluate(
     backgrounds: str | Path | None = None,
     progress: bool | None = None,
     on_step: Say | None = None,
+    devices: int = 1,
     **settings: Any,
 ) -> Assessment:
     """Measure a run on labelled data, beside raw features and the untrained encoder.
@@ -121,6 +122,7 @@ def evaluate(
         backgrounds: a folder of photographs on which cut-outs are pasted ("dense").
         progress: show bars; on a terminal only when None.
         on_step: told what is being done.
+        devices: processes that share the rows that are embedded; the probes are those of one.
         settings: any of `EvaluationSettings`: per_class, draws, k, seed, finetune_steps, dense_cells, ...
 
     Raises:
@@ -143,11 +145,11 @@ def evaluate(
         train, held = masks[0].source, masks[1].source
     else:
         train, held = _labelled(run, data, test, test_share, chosen.seed, progress)
-    looks = [_Look(OURS, run, run.method)]
+    looks = [_Look(OURS, run, run.method, devices)]
     if baselines:
         if not isinstance(run, Untrained):
-            looks.append(_Look(UNTRAINED if run.start is None else UNTOUCHED, run, run.fresh_method()))
-        looks.append(_Look(run.modality.baseline, run, None))
+            looks.append(_Look(UNTRAINED if run.start is None else UNTOUCHED, run, run.fresh_method(), devices))
+        looks.append(_Look(run.modality.baseline, run, None, devices))
     of_vectors = [probe for probe in probes if probe in VECTOR_PROBES]
     found: dict[str, Evaluation] = {}
     test_vectors = np.empty((0, 0), dtype=np.float32)
@@ -193,11 +195,12 @@ class _Look:
     name: str
     run: Run
     method: Method | None
+    devices: int
 
     def vectors(self, source: Source, progress: bool | None) -> np.ndarray:
         if self.method is None:
             return self.run.modality.raw(source)
-        return self.run.vectors_of(self.method, source, progress)
+        return self.run.vectors_of(self.method, source, progress, devices=self.devices)
 
     def finetune(
         self, into: Evaluation, train: Source, held: Source, chosen: EvaluationSettings, say: Say, progress: bool | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from .training.team import Team, check_devices, joined
 if TYPE_CHECKING:
     from .run import Run
 
-SPREAD = "ring"  # how rows are compared over processes
+SPREAD = "gathered"  # how rows are compared over processes; see docs/devices.md
 
 
 def team_for(devices: int | None) -> AbstractContextManager[Team]:
@@ -49,7 +50,10 @@ def trainer_of(
     sampler = method.sampler(rows, training.batch_size, training.seed)
     devices = training.devices or 1
     if devices > 1:
-        check_devices(devices, training.resolve_device())
+        here = (
+            devices if team.alone else int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+        )  # torchrun's, of this machine
+        check_devices(here, training.resolve_device())
         if devices > sampler.batch_size:
             raise ConfigError(
                 f"devices = {devices}, but a batch has {sampler.batch_size} rows, and each device takes one at least"

@@ -203,23 +203,32 @@ class Run:
                 return pair
         return self.modality.read_pair(Path(data), self.options, self.config["source"], None, shown(progress))
 
-    def embed(self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512) -> Vectors:
+    def embed(
+        self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512, devices: int = 1
+    ) -> Vectors:
         """Embeddings of all rows of some data (of the training part where they come in parts), in order.
+
+        With `devices` several processes share the rows; see `nearfar.embedding.embed_rows`.
 
         >>> run.embed("photos/").vectors.shape                              # doctest: +SKIP
         (1200, 256)
         """
         source = data if isinstance(data, Source) else self.read(data, progress)[0]
-        vectors = self.vectors_of(self.method, source, progress, batch_size)
+        vectors = self.vectors_of(self.method, source, progress, batch_size, devices)
         return Vectors(vectors, source.labels, list(source.classes), list(source.names))
 
     def vectors_of(
-        self, method: Method, source: Source, progress: bool | None = None, batch_size: int = 512
+        self,
+        method: Method,
+        source: Source,
+        progress: bool | None = None,
+        batch_size: int = 512,
+        devices: int = 1,
     ) -> np.ndarray:
         """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
         views = self.modality.views(self.config["source"], 2, self.options)
         device = TrainingSettings(**self.config["training"]).resolve_device()
-        return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size)
+        return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size, devices)
 
 
 def fit(
@@ -338,7 +347,9 @@ def resume(
         ConfigError: not a run, or its data or settings have changed.
     """
     with team_for(devices) as team:
-        run, source = team.same(lambda: _found(out, data, progress))
+        run, source = (
+            _found(out, data, progress) if data is not None else team.same(lambda: _found(out, None, progress))
+        )
         if devices is not None or not team.alone:
             training = {**run.config["training"], "devices": devices if team.alone else team.world}
             run = Run(run.path, {**run.config, "training": training})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from tiny_run import TinySource, noisy_views
-from torch import nn
+from torch import Tensor, nn
 
 from nearfar.contrast import Strategy
 from nearfar.errors import DataError
@@ -35,28 +35,36 @@ class UnevenSampler:
         return np.random.default_rng((5, epoch)).permutation(60)[place * 11 : (place + 1) * 11]
 
 
-def encoder(dropout: float) -> nn.Module:
-    """Without batch norm, so that a row's projection is its own."""
-    net = nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 8))
+def encoder(dropout: float, norm: bool) -> nn.Module:
+    """Without batch norm a row's projection is its own, and micro-batches change nothing."""
+    first = nn.BatchNorm1d(16) if norm else nn.LayerNorm(16)
+    net = nn.Sequential(nn.Linear(6, 16), first, nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 8))
     net.width = 8  # type: ignore[assignment]
     return net
 
 
-def trainer(out: Path, team: Team, dropout: float = 0.0, **settings: Any) -> Trainer:
+def precise_views(rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """In float64, in which different orders of sums stay equal to many digits over a whole run."""
+    return [view.double() for view in noisy_views(rows, generator)]
+
+
+def trainer(out: Path, team: Team, dropout: float = 0.0, norm: bool = False, **settings: Any) -> Trainer:
     torch.manual_seed(0)
     kind = find("simclr")
-    method = kind(encoder(dropout), kind.Options(projection=4))
+    method = kind(encoder(dropout, norm), kind.Options(projection=4))
     method.head = nn.Linear(8, 4)
+    method.double()
     if not team.alone:
         method.spread(Strategy("ring"))
     given = {"steps": STEPS, "batch_size": 11, "log_every": 1, "checkpoint_every": 4, "device": "cpu", "lr": 0.01}
     chosen = TrainingSettings(**{**given, **settings})
-    return Trainer(method, TinySource(), noisy_views, UnevenSampler(), chosen, out, progress=False, team=team)
+    return Trainer(method, TinySource(), precise_views, UnevenSampler(), chosen, out, progress=False, team=team)
 
 
 def train(
     out: Path,
     dropout: float = 0.0,
+    norm: bool = False,
     kill: tuple[int, int] | None = None,
     fail: tuple[int, int] | None = None,
     stop: tuple[int, int] | None = None,
@@ -64,7 +72,7 @@ def train(
 ) -> None:
     """Train in whatever team there is; in the process and at the step that are named something happens."""
     team = Team.here()
-    made = trainer(out, team, dropout, **settings)
+    made = trainer(out, team, dropout, norm, **settings)
     after = made.method.after_step
 
     def after_step(step: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from ..errors import NearfarError
+from ..errors import ConfigError, NearfarError
 from ..version import VERSION
 
 app = typer.Typer(
@@ -46,11 +47,14 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Learn vectors from data by contrast, measure them, and use them."""
+    if context.invoked_subcommand != "fit" and int(os.environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in os.environ:
+        raise ConfigError(f"torchrun is for nearfar fit; start nearfar {context.invoked_subcommand} without it")
 
 
 def assess_own(run: Any, data: Any) -> Any:

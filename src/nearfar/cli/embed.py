@@ -19,6 +19,7 @@ def embed(
     data: Annotated[Path, typer.Argument(help="What to embed.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz file to write.")] = Path("vectors.npz"),
     batch_size: Annotated[int, typer.Option(help="Rows at a time.", min=1)] = 512,
+    devices: Annotated[int, typer.Option(help="Share the rows over so many devices, a process each.", min=1)] = 1,
     test: Annotated[bool, typer.Option("--test", help="The test part of data that come in two parts.")] = False,
     size: Annotated[Whole, typer.Option(help="Side of the images in pixels, for an encoder by name.")] = None,
     path_column: PATHS = None,
@@ -36,6 +37,6 @@ def embed(
         raise ConfigError(f"{data} has no test part; leave out --test")
     if held is not None and not test:
         typer.echo(f"nearfar: the test part of {data} ({len(held)} items) is left out; --test embeds it", err=True)
-    vectors = made.embed(held if held is not None and test else train, batch_size=batch_size)
+    vectors = made.embed(held if held is not None and test else train, batch_size=batch_size, devices=devices)
     n, width = vectors.vectors.shape
     typer.echo(f"{n} vectors of width {width}: {vectors.save(out)}")

@@ -38,6 +38,7 @@ def evaluate(
     ] = None,
     seed: Annotated[Whole, typer.Option(help="Of splits, draws and fine-tuning (0).", min=0)] = None,
     baselines: Annotated[bool, typer.Option(help="Also measure raw features and the untrained encoder.")] = True,
+    devices: Annotated[int, typer.Option(help="Embed the rows on so many devices, a process each.", min=1)] = 1,
     page: Annotated[Where, typer.Option("--report", help="Also write a report page to this file.")] = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
@@ -63,7 +64,15 @@ def evaluate(
     reading: dict[str, Any] = {**columns(path_column, label_column)}
     made = open_run(run, data, **reading)
     found = assess.evaluate(
-        made, data, test, chosen, baselines=baselines, backgrounds=backgrounds, on_step=say, **settings
+        made,
+        data,
+        test,
+        chosen,
+        baselines=baselines,
+        backgrounds=backgrounds,
+        on_step=say,
+        devices=devices,
+        **settings,
     )
     typer.echo(str(found))
     if as_json is not None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -179,6 +180,20 @@ class ArraySource(Source):
             digests=self._digests,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process on this machine: an array that lies in a file goes there by name."""
+        array = self.array
+        # Of a part of a mapped array numpy does not say where it begins in the file.
+        if not (isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous):
+            return self.__dict__
+        return self.__dict__ | {"array": _Mapped(str(array.filename), array.dtype.str, array.offset, array.shape)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.array, _Mapped):
+            there: _Mapped = self.array
+            self.array = np.memmap(there.file, there.dtype, "r", there.offset, there.shape)
+
     def _shape(self) -> tuple[int, ...]:
         return tuple(self.array.shape[1:])
 
@@ -186,6 +201,16 @@ class ArraySource(Source):
         if self._digests is None:
             self._digests = row_digests(self.array)
         return self.array.dtype.str.encode() + self._digests[self.index].tobytes()
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Where an array lies in a file."""
+
+    file: str
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
 
 
 def row_digests(array: np.ndarray) -> np.ndarray:

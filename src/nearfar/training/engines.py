@@ -77,6 +77,8 @@ class Sharded(Alone):
         scalars = [name for name, p in method.named_parameters() if p.ndim == 0]
         if scalars:
             raise ConfigError(f"engine = fsdp cannot share out single numbers ({', '.join(scalars)}); use ddp")
+        for p in method.parameters():  # nets may hold their filters pixel by pixel, which cannot be cut
+            p.data = p.data.contiguous()
         mesh = init_device_mesh(next(method.parameters()).device.type, (Team.here().world,))
         encoder = getattr(method, "encoder", None)
         for stage in stages(encoder) if isinstance(encoder, nn.Module) else []:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from nearfar.errors import NearfarError
+from nearfar.errors import ConfigError, NearfarError
 from nearfar.training.stopping import StopSignal
 
 PATIENCE = 3.0  # seconds that the others have to say what ended them, once one process has failed
@@ -44,7 +44,10 @@ def launch(task: str, arguments: dict[str, Any], devices: int, threads: int | No
         Interrupted: Ctrl-C or SIGTERM, which goes on to the first process, which agrees with the others when to stop.
     """
     each = max(1, (threads or torch.get_num_threads()) // devices)
-    job = pickle.dumps((task, arguments, each))
+    try:
+        job = pickle.dumps((task, arguments, each))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(f"this cannot be sent to other processes, so leave out devices: {error}") from None
     with (
         tempfile.TemporaryDirectory(prefix="nearfar-") as folder,
         StopSignal(aloud=False) as stop,
@@ -59,7 +62,7 @@ def launch(task: str, arguments: dict[str, Any], devices: int, threads: int | No
                 _wait(processes, PATIENCE)
                 break
             time.sleep(_POLL)
-        _raise_what_went_wrong(processes, Path(folder))
+        _raise_what_went_wrong(processes, Path(folder), stop.requested is not None)
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def _wait(processes: list[subprocess.Popen[bytes]], seconds: float) -> None:
         time.sleep(_POLL)
 
 
-def _raise_what_went_wrong(processes: list[subprocess.Popen[bytes]], folder: Path) -> None:
+def _raise_what_went_wrong(processes: list[subprocess.Popen[bytes]], folder: Path, stopped: bool) -> None:
     """Raise the first cause: an error that a process names, else one that was ended, else one that lost the others."""
     codes = [process.poll() for process in processes]
     if not any(codes):
@@ -128,6 +131,8 @@ def _raise_what_went_wrong(processes: list[subprocess.Popen[bytes]], folder: Pat
     for rank, outcome in told.items():
         if not outcome["lost"]:
             raise NearfarError(f"process {rank} of {len(codes)} failed: {outcome['message']}")
+    if stopped:  # before there was anything to finish
+        raise KeyboardInterrupt
     silent = [rank for rank, code in enumerate(codes) if code and rank not in told]
     rank = (silent or list(told))[0]
     raise NearfarError(f"process {rank} of {len(codes)} {_how_it_ended(codes[rank] or 0, folder / f'{rank}.log')}")
