@@ -76,7 +76,7 @@ def test_two_devices_are_one_with_the_same_batches(two: Path, small: Path, tmp_p
     first, other = records(one)[0], records(two)[0]
     for key in ("loss", "chance", "near_mean", "far_mean", "effective_rank"):
         assert other[key] == pytest.approx(first[key], rel=1e-5), key
-    # In float32 rounding grows from step to step; `training/test_devices.py` compares whole runs in float64.
+    # In float32 rounding grows from step to step; `training/test_team.py` compares whole runs in float64.
     for a, b in zip(records(one), records(two), strict=True):
         assert a["step"] == b["step"] and a.keys() == b.keys()
         assert b["loss"] == pytest.approx(a["loss"], rel=0.03), a["step"]
