@@ -20,13 +20,7 @@ from nearfar.training.launching import launch
 from nearfar.training.metrics import read_metrics
 from nearfar.training.team import Team, check_devices
 
-HERE = Path(__file__).parent
 CLOCKS = {"items_per_second", "wait_share", "seconds"}
-
-
-@pytest.fixture(autouse=True)
-def found_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, sys.path)]))
 
 
 def together(out: Path, devices: int = 2, **given: Any) -> None:
@@ -144,7 +138,8 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, number: int
     code = (
         f"from nearfar.training.launching import launch; launch('team_run:sleep', {{'beside': {str(tmp_path)!r}}}, 2)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=where)
     until = time.monotonic() + 300
     while len(found := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
         assert time.monotonic() < until and parent.poll() is None

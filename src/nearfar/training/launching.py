@@ -101,11 +101,12 @@ def _started(folder: Path, job: bytes, devices: int) -> Iterator[list[subprocess
 
 
 def _environment() -> dict[str, str]:
-    """The variables of the processes: those of this one, one thread until they know better, and no other machine."""
+    """The variables of the processes: those of this one and its modules, one thread at first, and no other machine."""
     variables = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback:
         variables.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return {"TORCH_CPP_LOG_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"} | variables
 
 
