@@ -42,6 +42,8 @@ def batch(kind: str, rows: int) -> dict[str, Any]:
     if kind == "proxies":
         items, proxies = (torch.randn(n, WIDTH).requires_grad_() for n in (rows, CLASSES))
         return {"views": [items, proxies], "labels": torch.arange(rows) % CLASSES}
+    if kind == "rows":  # as scores with prototypes must be: cosines
+        return {"views": [torch.randn(half, WIDTH).tanh().requires_grad_() for _ in range(2)]}
     views = [torch.randn(half, WIDTH).requires_grad_() for _ in range(2)]
     if kind == "labels":
         return {

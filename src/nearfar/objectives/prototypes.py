@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ..contrast import Strategy
 from ..contrast.arrange import check_views
@@ -45,11 +46,6 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: 
         column = -everywhere((table.T @ (row - row.max()).exp()).log() + row.max())
         row = -(table @ (column - column.max()).exp()).log() - column.max()
     return table.mul_(row.exp()[:, None]).mul_(column.exp())
-
-
-def _cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
-    """-sum_k target log softmax(logits), per row (N,)."""
-    return -(target * logits.log_softmax(1)).sum(1)
 
 
 @entry
@@ -110,7 +106,8 @@ class SwappedPrediction(Objective):
         with torch.autocast(rows[0].device.type, enabled=False):
             codes = {u: self.codes(rows[u], more, strategy) for u in chosen}
             pairs = [(u, v) for u, v in permutations(range(len(rows)), 2) if u in codes]
-            values = torch.stack([_cross_entropy(codes[u], rows[v] / self.temperature) for u, v in pairs]).mean(0)
+            logits = [row / self.temperature for row in rows]
+            values = torch.stack([cross_entropy(logits[v], codes[u], reduction="none") for u, v in pairs]).mean(0)
         return self.together(values, strategy)
 
     def forward(
@@ -172,7 +169,7 @@ class SelfDistillation(Objective):
         with torch.autocast(student.device.type, enabled=False):
             centred = teacher if centre is None else teacher - centre.to(teacher.dtype)
             target = (centred / self.teacher_temperature).softmax(1)
-            return self.together(_cross_entropy(target, student / self.temperature), strategy)
+            return self.together(cross_entropy(student / self.temperature, target, reduction="none"), strategy)
 
     def forward(self, *views: Tensor, centre: Tensor | None = None, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value."""
