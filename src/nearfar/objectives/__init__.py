@@ -32,6 +32,7 @@ from .regression import CosineRegression
 from .salient import SepCLR
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
+from .targets import ConR, by_targets, confused, mixtures
 from .triplets import TripletAll, TripletHard, TripletSemiHard
 from .weighting import MACL, Encouraging, HardContrastive
 from .whitening import WMSE
@@ -83,6 +84,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     BarlowTwins,
     VICReg,
     CosineRegression,
+    ConR,
     WMSE,
     SwappedPrediction,
     SelfDistillation,
@@ -144,9 +146,12 @@ __all__ = [
     "LearnedTemperature",
     "build",
     "by_class_prior",
+    "by_targets",
     "catalogue",
     "class_means",
     "conditioned_on",
+    "confused",
+    "mixtures",
     "split_domains",
     "ends",
     "from_graph",
