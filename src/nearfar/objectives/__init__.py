@@ -15,6 +15,7 @@ from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
 from .discrepancy import CORAL, MMD, EnergyConfusion, split_domains
 from .distributions import ICon, nearest_neighbours, perplexity_neighbours
+from .energy import KCL
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
 from .graphs import GraphSpectral, ends, from_graph
 from .individual import ISogCLR, SogCLR
@@ -57,6 +58,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     KernelInfoNCE,
     MultiViewInfoNCE,
     MultiViewDHEL,
+    KCL,
     GroupOrdering,
     ICon,
     DCL,

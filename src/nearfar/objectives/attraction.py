@@ -55,8 +55,8 @@ class CACR(Composition):
     are equal 0. An anchor without near rows is not pulled, one without far rows not pushed.
 
     Args:
-        near_rate: how much more the farthest near rows pull; 0 for all alike.
-        far_rate: how much more the closest far rows push; 0 for all alike.
+        near_rate: a; how much more the farthest near rows pull; 0 for all alike.
+        far_rate: b; how much more the closest far rows push; 0 for all alike.
         detach: take the weights as constants, as the authors' code for large images does.
 
     >>> z = torch.eye(4)
@@ -65,7 +65,7 @@ class CACR(Composition):
     """
 
     formula: ClassVar[str] = (
-        "mean_i [ sum_(p near) softmax_p(t+ d_ip^2) d_ip^2 - sum_(j far) softmax_j(-t- d_ij^2) d_ij^2 ]"
+        "mean_i [ sum_(p near) softmax_p(a d_ip^2) d_ip^2 - sum_(j far) softmax_j(-b d_ij^2) d_ij^2 ]"
     )
     source: ClassVar[str] = "Zheng et al. 2021, Contrastive Attraction and Contrastive Repulsion; JegZheng/CACR-SSL"
     use: ClassVar[str] = "several near rows per item that differ much, and few far rows in a batch"
@@ -102,9 +102,7 @@ class ExactCovariance(Composition):
     -0.238406
     """
 
-    formula: ClassVar[str] = (
-        "mean_i sum_(j far) w_ij (s_ij - s_i+),  w_ij = sigmoid(-(1 - s_ij) / t) / (t M) taken as constant"
-    )
+    formula: ClassVar[str] = "mean_i sum_(j far) w_ij (s_ij - s_i+),  w_ij = sigmoid(-(1 - s_ij) / t) / (t M), constant"
     source: ClassVar[str] = (
         "Tian et al. 2020, Understanding Self-supervised Learning with Dual Deep Networks; "
         "facebookresearch/luckmatters ssl/real-dataset/loss/nt_xent.py"

@@ -40,7 +40,7 @@ class MACL(Composition):
     """
 
     formula: ClassVar[str] = (
-        "mean_i l_i / (1 - e^(-l_i)),  l the NT-Xent of an anchor at t = t0 (1 + alpha (mean near s - A0))"
+        "mean_i l_i / (1 - e^(-l_i)),  l_i = log sum_(j != i) exp((s_ij - s_ip) / t),  t = t_0 (1 + alpha (A - A_0))"
     )
     source: ClassVar[str] = "Huang et al. 2022, Model-Aware Contrastive Learning; chenhaoxing/MACL macl.py"
     use: ClassVar[str] = "as `NTXent`, when the best temperature is not known, or batches are small"
