@@ -34,6 +34,7 @@ class Case:
     in_order: which rows stand next to each other is part of the value.
     how: for "views", further keyword arguments for a batch of N rows; tensors of N rows belong to the rows.
     listed: the objective needs near pairs that can be listed one by one.
+    far: far candidates have a say.
     matched: rows of the two views belong together one to one; if not, they may be of different numbers.
     """
 
@@ -48,6 +49,7 @@ class Case:
     in_order: bool = False
     how: Callable[[int], dict[str, Any]] = nothing
     listed: bool = False
+    far: bool = True
     matched: bool = True
 
     @property

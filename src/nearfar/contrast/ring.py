@@ -209,12 +209,13 @@ class RankScores(Scores):
             home = relation.part(anchors[ranks.rank], shares.candidates[ranks.rank]).near
             assert home is not None
             values = pair_scores(self.similarity, u[home.rows], v[home.columns])
+            weights = None if home.weights is None else home.weights.to(values.dtype)
             for k, r in enumerate(local):
                 if r.over == "near":
                     of = (
                         values if r.of is None else r.of(values, *(t if t.ndim == 0 else t[home.rows] for t in r.given))
                     )
-                    done[k] = r.of_pairs(of, home.weights, home.rows, len(u))
+                    done[k] = r.of_pairs(of, weights, home.rows, len(u))
         left = [k for k in range(len(local)) if k not in done]
         if left:
             work = tuple(local[k] for k in left)
@@ -282,7 +283,7 @@ def scored(
 def _at_home(relation: Relation, shares: Shares) -> bool:
     """Whether the near pairs are listed and each has both ends in one process, as the views of an item have."""
     near = relation.near
-    if near is None or near.weights is not None:
+    if near is None:
         return False
     homes = []
     for numbers, places in ((near.rows, shares.anchors), (near.columns, shares.candidates)):

@@ -209,7 +209,7 @@ class Scores:
         near = self.relation.near
         if reduction.over != "near":
             return None
-        if near is not None and near.weights is None:
+        if near is not None:
             rows, n = (near.rows, len(self.u)) if side == "anchors" else (near.columns, len(self.v))
             u = self.u if self.relation.one_each else self.u.index_select(0, near.rows)
             values = pair_scores(self.similarity, u, self.v.index_select(0, near.columns))
@@ -217,7 +217,8 @@ class Scores:
                 values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
             if self.relation.one_each and n == len(values) and type(reduction) in (Sum, Mean):
                 return values  # of one
-            return reduction.of_pairs(values, None, rows, n)
+            weights = None if near.weights is None else near.weights.to(values.dtype)
+            return reduction.of_pairs(values, weights, rows, n)
         linear = self.similarity.linear and reduction.of is None
         if self.relation.keys is None or not linear or type(reduction) not in (Sum, Mean, Count):
             return None

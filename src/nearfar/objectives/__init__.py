@@ -26,6 +26,7 @@ from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, 
 from .moments import BarlowTwins, VICReg
 from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
+from .places import PixContrast, PixPro, best_matches, cell_centres, to_places
 from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
@@ -96,6 +97,8 @@ _ENTRIES: tuple[type[Objective], ...] = (
     ProtoTriplet,
     ICNN,
     NadarayaWatson,
+    PixContrast,
+    PixPro,
     EnergyConfusion,
     MMD,
     CORAL,
@@ -146,20 +149,23 @@ def _value(plain: Any) -> Any:
 __all__ = [
     "LearnedBias",
     "LearnedTemperature",
+    "best_matches",
     "build",
     "by_class_prior",
     "by_targets",
     "catalogue",
+    "cell_centres",
     "class_means",
     "conditioned_on",
     "confused",
-    "mixtures",
-    "split_domains",
     "ends",
     "from_graph",
+    "mixtures",
     "nearest_neighbours",
     "perplexity_neighbours",
+    "split_domains",
     "to_classes",
+    "to_places",
     "to_proxies",
     *catalogue(),
 ]
