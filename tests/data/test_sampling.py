@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.data import EpochSampler, LabelSampler
+from nearfar.data import BoundSampler, EpochSampler, LabelSampler, one_of_each
 from nearfar.errors import ConfigError, DataError
 
 
@@ -113,3 +113,23 @@ def test_errors():
         LabelSampler(np.array([0, 1, -1]), 3, 1, 0)
     with pytest.raises(ConfigError, match="rows_per_class must be 1 or more, not 0"):
         LabelSampler(np.array([0, 1]), 1, 0, 0)
+
+
+def test_bound_rows_stand_in_every_batch_after_those_of_the_sampler() -> None:
+    labels = np.array([0, 0, 1, -1, 1, 2, 0, 0])
+    bound = one_of_each(labels, seed=5)
+    assert labels[bound].tolist() == [0, 1, 2]
+    assert bound.tolist() == one_of_each(labels, seed=5).tolist()
+    assert len({tuple(one_of_each(labels, seed=k)) for k in range(20)}) > 1
+    inner = EpochSampler(8, 3, seed=1)
+    sampler = BoundSampler(inner, bound)
+    assert (sampler.batch_size, sampler.steps_per_epoch) == (6, inner.steps_per_epoch)
+    for step in range(5):
+        assert sampler.batch(step).tolist() == [*inner.batch(step).tolist(), *bound.tolist()]
+        assert sampler.epoch(step) == inner.epoch(step)
+    assert sampler.state() == {**inner.state(), "bound": bound.tolist()}
+
+
+def test_nothing_to_bind_is_refused() -> None:
+    with pytest.raises(DataError, match="no labelled rows to bind"):
+        BoundSampler(EpochSampler(4, 2, seed=0), one_of_each(np.array([-1, -1, -1, -1]), seed=0))

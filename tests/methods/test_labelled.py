@@ -8,10 +8,11 @@ import torch
 from test_recipes import IDS, A, B, P, Y, made
 from torch.nn.functional import cosine_similarity
 
-from nearfar.data import ArraySource, Batch, EpochSampler, LabelSampler
+from nearfar.data import ArraySource, Batch, BoundSampler, EpochSampler, LabelSampler
 from nearfar.errors import ConfigError, DataError
 from nearfar.methods import MethodOptions, Proxy
 from nearfar.methods.proxy import ProxyOptions
+from nearfar.models import NonNegative
 
 LABELLED = ("supcon", "triplet", "proxy")
 
@@ -117,6 +118,23 @@ def test_a_batch_holds_so_many_rows_of_so_many_classes(name: str):
         seen = np.unique(data.labels[sampler.batch(step)], return_counts=True)[1]
         assert seen.tolist() == [4, 4]
     assert isinstance(made(name).sampler(data, 8, seed=0), EpochSampler)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("options", [{}, {"rows_per_class": 4}], ids=["as they come", "by class"])
+def test_one_item_of_every_class_binds_all_batches(name: str, options: dict):
+    data = source()
+    sampler = made(name, binding=True, **options).sampler(data, 8, seed=0)
+    assert isinstance(sampler, BoundSampler) and sampler.batch_size == 8 + 4
+    last = [sampler.batch(step)[8:].tolist() for step in range(4)]
+    assert data.labels[last[0]].tolist() == [0, 1, 2, 3] and last == [last[0]] * 4
+    assert not isinstance(made(name, **options).sampler(data, 8, seed=0), BoundSampler)
+
+
+@pytest.mark.parametrize("name", ["simclr", *LABELLED])
+def test_projections_without_negative_numbers(name: str):
+    method = made(name, activation="rep_relu")
+    assert isinstance(method.head[-1], NonNegative) and not isinstance(made(name).head[-1], NonNegative)
 
 
 @pytest.mark.parametrize("batch_size", [10, 4, 20])

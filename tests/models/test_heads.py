@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nearfar.errors import ConfigError
-from nearfar.models import projector
+from nearfar.models import NonNegative, projector
 
 
 def test_layers_and_parameter_count_are_those_of_the_simclr_head() -> None:
@@ -38,3 +38,27 @@ def test_bias_of_the_last_layer() -> None:
 def test_impossible_heads_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         projector(**{"width": 4, "hidden": 4, "out": 2, **wrong})
+
+
+@pytest.mark.parametrize("kind", ["relu", "rep_relu"])
+def test_non_negative_projections_are_those_of_relu(kind: str) -> None:
+    rows = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(NonNegative(kind)(rows), rows.clamp_min(0))
+    made = projector(16, 32, 8, activation=kind)(torch.randn(20, 16))
+    assert bool((made >= 0).all()) and bool((made == 0).any())
+    unit = torch.nn.functional.normalize(made, dim=1)
+    assert bool((unit @ unit.T >= 0).all())
+
+
+def test_the_gradient_of_rep_relu_is_that_of_gelu() -> None:
+    rows = torch.linspace(-3, 3, 13, dtype=torch.float64).requires_grad_()
+    (slope,) = torch.autograd.grad(NonNegative("rep_relu")(rows).sum(), rows)
+    (smooth,) = torch.autograd.grad(torch.nn.functional.gelu(rows).sum(), rows)
+    torch.testing.assert_close(slope, smooth)
+    (plain,) = torch.autograd.grad(NonNegative("relu")(rows).sum(), rows)
+    assert slope[rows < 0].all() and not plain[rows < 0].any()
+
+
+def test_unknown_activations_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown activation 'gelu'"):
+        projector(4, 4, 2, activation="gelu")

@@ -139,6 +139,58 @@ class LabelSampler:
         return np.stack(steps).astype(np.int64)
 
 
+def one_of_each(labels: np.ndarray, seed: int) -> np.ndarray:
+    """A row number of every class, drawn from the seed, in order of the classes; -1 is none.
+
+    >>> one_of_each(np.array([1, -1, 0]), seed=0).tolist()
+    [2, 0]
+    """
+    rng = np.random.default_rng([seed, 1])
+    known = [label for label in np.unique(labels) if label != UNKNOWN]
+    return np.array([rng.choice(np.flatnonzero(labels == label)) for label in known], dtype=np.int64)
+
+
+class BoundSampler:
+    """The batches of another sampler with the same rows added to each, which bind what one batch learns to the next.
+
+    Batches that share no item may each settle in an arrangement of their own; one item of every class in all of them
+    leaves one arrangement only. A bound row that a batch holds anyway stands in it twice. Source: Behnia et al. 2023,
+    Symmetric Neural-Collapse Representations with Supervised Contrastive Loss (batch-binding), reconstructed.
+
+    Attributes:
+        batch_size: that of the sampler and the bound rows.
+        steps_per_epoch: that of the sampler.
+
+    Raises:
+        DataError: there are no rows to bind.
+
+    Example:
+        >>> sampler = BoundSampler(EpochSampler(n=4, batch_size=2, seed=0), np.array([3, 1]))
+        >>> sampler.batch_size, sampler.batch(1)[2:].tolist()
+        (4, [3, 1])
+    """
+
+    def __init__(self, sampler: EpochSampler | LabelSampler, rows: np.ndarray) -> None:
+        if not len(rows):
+            raise DataError("there are no labelled rows to bind the batches")
+        self.sampler, self.rows = sampler, np.asarray(rows, dtype=np.int64)
+        self.batch_size = sampler.batch_size + len(rows)
+        self.steps_per_epoch = sampler.steps_per_epoch
+        self.seed, self.n = sampler.seed, sampler.n
+
+    def epoch(self, step: int) -> int:
+        """Which epoch a step belongs to, from 0."""
+        return self.sampler.epoch(step)
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_size,) int64 row numbers of a step, the bound ones last."""
+        return np.concatenate([self.sampler.batch(step), self.rows])
+
+    def state(self) -> dict[str, Any]:
+        """See `EpochSampler.state`."""
+        return {**self.sampler.state(), "bound": self.rows.tolist()}
+
+
 class _Rounds:
     """Deals items in shuffled rounds: all of them once before any of them again."""
 

@@ -21,6 +21,7 @@ from .probes import FewShotResult, ProbeResult, few_shot_probe, linear_probe
 from .retrieval import Retrieval, retrieval
 from .segmentation import Segmentation, score_masks
 from .settings import EvaluationSettings
+from .structure import class_consistency, feature_correlation, orthogonality_gap, sparsity, within_class_collapse
 
 __all__ = [
     "ALL_PROBES",
@@ -43,6 +44,7 @@ __all__ = [
     "alignment",
     "bootstrap_mean",
     "channel_std",
+    "class_consistency",
     "class_cosines",
     "classify",
     "clustering",
@@ -52,6 +54,7 @@ __all__ = [
     "dense_probe",
     "effective_rank",
     "evaluate_vectors",
+    "feature_correlation",
     "feature_map",
     "few_shot_probe",
     "finetune_probe",
@@ -59,12 +62,15 @@ __all__ = [
     "knn_predict",
     "linear_probe",
     "nearest",
+    "orthogonality_gap",
     "paired_difference",
     "pixel_map",
     "retrieval",
     "score_masks",
     "sections",
+    "sparsity",
     "spectrum",
     "to_rows",
     "uniformity",
+    "within_class_collapse",
 ]

@@ -9,10 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from ..data.sampling import EpochSampler, LabelSampler
+from ..data.sampling import BoundSampler, EpochSampler, LabelSampler, one_of_each
 from ..data.source import Source
 from ..errors import ConfigError, DataError
-from ..models import projector
+from ..models.heads import Activation, projector
 from .method import Contrast, Method, MethodOptions
 
 
@@ -23,6 +23,10 @@ class LabelledOptions(MethodOptions):
         None,
         ge=2,
         description="items of each class in a batch, of batch_size / rows_per_class classes; as they come when unset",
+    )
+    binding: bool = Field(False, description="one item of every class, always the same, is added to every batch")
+    activation: Activation = Field(
+        "none", description="what ends the head: none, or relu or rep_relu for projections without negative numbers"
     )
 
 
@@ -36,7 +40,9 @@ class Labelled(Method):
 
     def __init__(self, encoder: nn.Module, options: LabelledOptions) -> None:
         super().__init__(encoder, options)
-        self.head = projector(self.width, options.hidden or self.width, options.projection)
+        self.head = projector(
+            self.width, options.hidden or self.width, options.projection, activation=options.activation
+        )
 
     def project(self, rows: Tensor) -> Tensor:
         """Encoder and head."""
@@ -59,11 +65,17 @@ class Labelled(Method):
             )
         return batch.labels
 
-    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
-        """`rows_per_class` rows of each of some classes, or every row once per epoch where it is unset."""
+    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler | BoundSampler:
+        """`rows_per_class` rows of each of some classes, or every row once per epoch; with those of `binding`."""
+        sampler = self._unbound(source, batch_size, seed)
+        if not self.options.binding or source.labels is None:
+            return sampler
+        return BoundSampler(sampler, one_of_each(source.labels, seed))
+
+    def _unbound(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler:
         per_class, labels = self.options.rows_per_class, source.labels
         if per_class is None or labels is None:
-            return super().sampler(source, batch_size, seed)
+            return EpochSampler(len(source), batch_size, seed)
         known = len(np.unique(labels[labels >= 0]))
         if batch_size % per_class or not 2 <= batch_size // per_class <= known:
             raise ConfigError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..contrast import Composition, Objective
 from ..data.batch import Batch
 from ..errors import ConfigError
-from ..models.heads import projector
+from ..models.heads import Activation, projector
 from ..objectives import SogCLR, catalogue
 from .method import Contrast, Method, MethodOptions
 
@@ -18,6 +18,9 @@ from .method import Contrast, Method, MethodOptions
 class SimCLROptions(MethodOptions):
     """Options of SimCLR."""
 
+    activation: Activation = Field(
+        "none", description="what ends the head: none, or relu or rep_relu for projections without negative numbers"
+    )
     temperature: float = Field(0.2, gt=0, description="divides every score")
     objective: str = Field(
         "NTXent", description="what pulls and pushes: NTXent, PolyView, DCL, DCLW, Debiased, HardNegative, ..."
@@ -86,7 +89,9 @@ class SimCLR(Method):
 
     def __init__(self, encoder: nn.Module, options: SimCLROptions) -> None:
         super().__init__(encoder, options)
-        self.head = projector(self.width, options.hidden or self.width, options.projection)
+        self.head = projector(
+            self.width, options.hidden or self.width, options.projection, activation=options.activation
+        )
         self.objective = options.made()
 
     def project(self, rows: Tensor) -> Tensor:

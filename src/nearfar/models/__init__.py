@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearfar.models.heads import projector
+from nearfar.models.heads import NonNegative, projector
 from nearfar.models.momentum import MomentumCopy, ramp
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.prototypes import Prototypes
@@ -10,6 +10,7 @@ from nearfar.models.queue import Queue
 
 __all__ = [
     "MomentumCopy",
+    "NonNegative",
     "Prototypes",
     "Queue",
     "SharedBatchNorm",

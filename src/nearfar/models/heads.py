@@ -4,11 +4,45 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import gelu, relu
 
 from nearfar.errors import ConfigError
 
 Norm = Literal["batch", "none"]
+Activation = Literal["none", "relu", "rep_relu"]
+
+
+class NonNegative(nn.Module):
+    """Projections (B, D) without negative numbers, which contrast then makes sparse: a dimension stands for a group.
+
+    "relu": max(z, 0), without gradient below 0; "rep_relu": the same numbers, with the gradient of GELU, so that a
+    dimension that is 0 for all rows can come back. Cosines of what comes out lie in [0, 1]. Source: Wang et al. 2024,
+    Non-negative Contrastive Learning; PKU-ML/non_neg.
+
+    >>> import torch
+    >>> z = torch.tensor([[-1.0, 2.0]], requires_grad=True)
+    >>> made = NonNegative("rep_relu")(z)
+    >>> made.tolist(), bool(torch.autograd.grad(made.sum(), z)[0][0, 0] != 0)
+    ([[0.0, 2.0]], True)
+    """
+
+    def __init__(self, kind: Activation = "rep_relu") -> None:
+        super().__init__()
+        if kind not in ("relu", "rep_relu"):
+            raise ConfigError(f"unknown activation {kind!r} of non-negative projections; known: relu, rep_relu")
+        self.kind = kind
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """The rows, negative numbers replaced by 0."""
+        if self.kind == "relu":
+            return relu(rows)
+        smooth = gelu(rows)
+        return smooth - smooth.detach() + relu(rows.detach())
+
+    def extra_repr(self) -> str:
+        """Which of the two."""
+        return self.kind
 
 
 def projector(
@@ -19,20 +53,21 @@ def projector(
     norm: Norm = "batch",
     last_norm: bool = False,
     last_bias: bool = True,
+    activation: Activation = "none",
 ) -> nn.Sequential:
     """A multi-layer perceptron from an embedding (B, width) to a projection (B, out).
 
     ``layers - 1`` times [linear to ``hidden``, norm, ReLU], then one linear layer to ``out``. A linear layer in front
     of a batch norm has no bias, since the norm would subtract it again. ``last_norm`` adds a batch norm without scale
-    and shift after the last layer (SimSiam, MoCo v3). The projection is not normalised to unit length: the objective
-    does that.
+    and shift after the last layer (SimSiam, MoCo v3); ``activation`` ends the head in a `NonNegative`. The projection
+    is not normalised to unit length: the objective does that.
 
     Known heads: SimCLR ``projector(w, w, 128)``; MoCo v2 ``projector(w, w, 128, norm="none")``; SimSiam
     ``projector(w, w, 2048, layers=3, last_norm=True)``; Barlow Twins and VICReg ``projector(w, 8192, 8192, layers=3,
     last_bias=False)``.
 
-    Raises ConfigError for a size below one or an unknown norm. Source: Chen et al. 2020, section 4.2 (why the objective
-    should not see the embedding itself).
+    Raises ConfigError for a size below one, an unknown norm or an unknown activation. Source: Chen et al. 2020,
+    section 4.2 (why the objective should not see the embedding itself).
 
     >>> import torch
     >>> projector(16, 32, 8)(torch.zeros(4, 16)).shape
@@ -53,4 +88,6 @@ def projector(
     parts.append(nn.Linear(width, out, bias=last_bias and not last_norm))
     if last_norm:
         parts.append(nn.BatchNorm1d(out, affine=False))
+    if activation != "none":
+        parts.append(NonNegative(activation))
     return nn.Sequential(*parts)
