@@ -35,6 +35,7 @@ from .salient import SepCLR
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .targets import ConR, by_targets, confused, mixtures
+from .teacher import by_teacher, quality_weights
 from .triplets import TripletAll, TripletHard, TripletSemiHard
 from .weighting import MACL, Encouraging, HardContrastive
 from .whitening import WMSE
@@ -153,11 +154,15 @@ __all__ = [
     "build",
     "by_class_prior",
     "by_targets",
+    "by_teacher",
     "catalogue",
     "cell_centres",
     "class_means",
     "conditioned_on",
     "confused",
+    "mixtures",
+    "quality_weights",
+    "split_domains",
     "ends",
     "from_graph",
     "mixtures",
