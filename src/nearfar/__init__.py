@@ -20,7 +20,19 @@ from typing import TYPE_CHECKING, Any
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from . import comparing, contrast, data, evaluation, methods, modalities, models, objectives, report, training
+    from . import (
+        comparing,
+        contrast,
+        data,
+        evaluation,
+        methods,
+        modalities,
+        models,
+        objectives,
+        report,
+        testing,
+        training,
+    )
     from .assess import evaluate
     from .comparing import compare
     from .planning import plan
@@ -37,6 +49,7 @@ _ROOMS = (
     "models",
     "objectives",
     "report",
+    "testing",
     "training",
 )
 _NAMES = {
@@ -67,6 +80,7 @@ __all__ = [
     "plan",
     "report",
     "resume",
+    "testing",
     "training",
 ]
 
