@@ -19,7 +19,7 @@ demo: $(VENV)/.ready
 	$(RUN)/nearfar demo --out demo
 
 test: $(VENV)/.ready
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto
 
 lint: $(VENV)/.ready
 	$(RUN)/ruff format --check .
