@@ -290,6 +290,19 @@ def test_the_weight_function_is_left_its_own_tensors():
     assert near.all() and far.all()
 
 
+def test_weights_of_many_candidates_are_counted_a_few_rows_at_a_time():
+    sizes = []
+
+    def weight(anchors: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(anchors) * len(candidates))
+        same = anchors[:, None] == candidates[None, :]
+        return same, ~same
+
+    counts = WeightRelation(weight, torch.arange(300), torch.arange(3000) % 600).counts()
+    assert sum(sizes) == 300 * 3000 and max(sizes) <= 2**18
+    assert counts.near.tolist() == [5] * 300 and counts.far.tolist() == [2995] * 300 and not counts.ignored.any()
+
+
 def test_panels_do_not_change_the_counts_of_weights():
     relation = WeightRelation(in_time, GAPS)
     small, large = relation.counts(panel=2), relation.counts()

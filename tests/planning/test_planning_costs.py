@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from nearfar.planning import Plan
-from nearfar.planning.costs import Costs, Curve, Encoding, Held, Job, Line, predict
+from nearfar.planning.costs import HOLES, Costs, Curve, Encoding, Held, Job, Line, predict
 
 HELD = Held(weights=100, gradients=90, optimiser=180, copies=50, queues=7)
-WHOLE = Encoding(peak=Line(1000, 30), kept=20, learning=0.3, forward=0.1)
-SMALL = Encoding(peak=Line(500, 40), kept=25, learning=0.2, forward=0.05)
+WHOLE = Encoding(peak=Line(1000, 30), blocks=(20,), learning=0.3, forward=0.1)
+SMALL = Encoding(peak=Line(500, 40), blocks=(10, 15), learning=0.2, forward=0.05)
 COSTS = Costs(
     process=5000,
     encoding=[WHOLE, SMALL],
@@ -59,10 +60,12 @@ def test_all_at_once():
     assert made.standing == {
         "process and data": 5000, "weights": 100, "gradients": 90, "optimiser": 180, "moving copies": 50, "queues": 7,
         "views": 100 * 12 * 2 + 100 * 3, "projections": 2 * 100 * 6, "activations": 45 * 100,
+        "kept by allocator": HOLES * (5200 + 180 + 2000 + 100 * 12 * 2 + 2 * 100 * 6 + 45 * 100),
     }  # fmt: skip
     # One view goes back while the activations of both are there: 1000 + 3000 - 2000, and 500 + 4000 - 2500.
-    assert made.passing == {"scores": 200 + 5000, "update": 180, "backward pass": 2000}
-    assert made.peak == 5000 + 100 + 90 + 180 + 50 + 7 + 2700 + 1200 + 4500 + 5200
+    # A checkpoint comes when the activations are gone, and is smaller.
+    assert made.passing == {"scores": 200 + 5000, "update": 180, "backward pass": 2000, "checkpoint": 0}
+    assert made.peak == 5000 + 100 + 90 + 180 + 50 + 7 + 2700 + 1200 + 4500 + 5200 + HOLES * 15480
     assert made.seconds == pytest.approx({"encoder": 50, "scores": 11, "update": 0.25, "waiting for views": 0})
     assert made.step == pytest.approx(61.25)
 
@@ -70,7 +73,7 @@ def test_all_at_once():
 def test_micro_batches_hold_the_activations_of_one_and_encode_twice():
     made = predict(replace(JOB, micro_batch=10), HELD, COSTS)
     assert "activations" not in made.standing
-    assert made.passing == {"scores": 5200, "update": 180, "activations": 1300}
+    assert made.passing == {"scores": 5200, "update": 180, "activations": 1300, "checkpoint": 2 * (100 + 180 + 50 + 7)}
     assert made.seconds["encoder"] == pytest.approx(65)
     assert predict(replace(JOB, micro_batch=100), HELD, COSTS) == predict(JOB, HELD, COSTS)
 
@@ -94,6 +97,17 @@ def test_devices_share_the_rows_and_every_one_meets_all():
     assert gathered.seconds["scores"] == pytest.approx(0.25 + 0.001 * 25 * 100)
 
 
+def test_blocks_from_32_mib_on_are_given_back_at_once():
+    # Of 100 rows: views of 100 MiB and of 800 bytes, activations of 100 MiB and of 2000 bytes.
+    large = replace(WHOLE, peak=Line(0, 2**20 + 30), blocks=(2**20, 20))
+    made = predict(replace(JOB, views=[2**20, 8]), HELD, replace(COSTS, encoding=[large]))
+    going = 100 * (30 - 20)  # the rest of the backward pass, in proportion
+    small = 20 / (2**20 + 20)
+    assert made.standing["kept by allocator"] == pytest.approx(
+        HOLES * (5200 + 180 + small * going + 2 * 800 + 1200 + 2000), rel=1e-6
+    )
+
+
 def test_a_gpu_holds_the_views_of_one_batch():
     assert predict(replace(JOB, on_cpu=False), HELD, COSTS).standing["views"] == 100 * 12 + 100 * 3
 
@@ -102,12 +116,13 @@ def test_a_gpu_holds_the_views_of_one_batch():
 
 MIB = 2**20
 # 1 MiB of activations per row, 2 MiB while it goes back; everything else next to nothing.
-HEAVY = Costs(0, [Encoding(Line(0, 2 * MIB), MIB, 0.03, 0.01)], Curve(0, 0), Curve(0, 0), 0, 0, True)
+HEAVY = Costs(0, [Encoding(Line(0, 2 * MIB), (MIB,), 0.03, 0.01)], Curve(0, 0), Curve(0, 0), 0, 0, True)
 NOTHING = Held(0, 0, 0, 0, 0)
 
 
 def heavy(memory: float, micro_batch: int | None = None) -> Plan:
-    job = Job(items=5000, batch_size=2000, micro_batch=micro_batch, row=0, views=[0], projection=0, steps=7)
+    sizes: dict[str, Any] = {"row": 0, "views": [0], "projection": 0}
+    job = Job(items=5000, batch_size=2000, micro_batch=micro_batch, **sizes, steps=7, on_cpu=False)
     return Plan(job, NOTHING, HEAVY, memory)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .pairs import Counts, Pairs, TilePairs, Weights
 
+COUNTED = 2**18  # pairs that are counted at a time: on a CPU, torch makes 8 bytes of every boolean that it sums
 NEAR_PAIRS_LISTED = 8  # near pairs are listed one by one up to this many per row; above, blocks compare keys
 
 
@@ -278,17 +279,17 @@ class WeightRelation(Relation):
             return Weights(far.masked_fill(near > 0, 1))
         return Weights(near if over == "near" else far)
 
-    def counts(self, panel: int = 1024) -> Counts:
-        """See `Relation.counts`; this one visits the blocks."""
-        near, far, ignored = [], [], []
-        for start in range(0, self.shape[0], panel):
-            n, f = self._block(slice(start, min(start + panel, self.shape[0])), slice(0, self.shape[1]))
-            near.append((n > 0).sum(1))
-            far.append((f > 0).sum(1))
-            ignored.append(((n == 0) & (f == 0)).sum(1))
-        return Counts(
-            torch.cat(near), torch.cat(far), torch.cat(ignored) - (0 if self.own is None else (self.own >= 0).long())
-        )
+    def counts(self, panel: int | None = None) -> Counts:
+        """See `Relation.counts`; this one visits the blocks, `panel` rows at a time."""
+        r, c = self.shape
+        panel = panel or max(1, COUNTED // max(1, c))
+        # Made beforehand: small pieces kept between large ones that come and go would leave holes in the memory.
+        near, far, ignored = torch.zeros(3, r, dtype=torch.long, device=self.anchors.device)
+        for start in range(0, r, panel):
+            rows = slice(start, min(start + panel, r))
+            n, f = self._block(rows, slice(0, c))
+            near[rows], far[rows], ignored[rows] = ((n > 0).sum(1), (f > 0).sum(1), ((n == 0) & (f == 0)).sum(1))
+        return Counts(near, far, ignored - (0 if self.own is None else (self.own >= 0).long()))
 
     @property
     def t(self) -> Relation:

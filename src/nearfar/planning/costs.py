@@ -7,6 +7,11 @@ from math import ceil
 
 Point = tuple[float, float]  # a size and what was measured there
 
+# On a CPU the allocator of the system gives blocks of this size back at once. Of smaller ones that come and go it keeps
+# more than are in use at a time, since those of the next step do not fill the same holes.
+GIVEN_BACK = 32 * 2**20
+HOLES = 0.25  # so much of them: a rule of thumb, fitted to the runs that benchmarks/plan.py measures
+
 
 @dataclass(frozen=True)
 class Line:
@@ -62,14 +67,19 @@ class Encoding:
 
     Attributes:
         peak: bytes of a forward and backward pass at their highest, by rows.
-        kept: bytes of activations per row that wait for the backward pass.
+        blocks: bytes per row of every tensor of activations that waits for the backward pass.
         learning: seconds per row, forward and backward; forward: seconds per row, forward alone.
     """
 
     peak: Line
-    kept: float
+    blocks: tuple[float, ...]
     learning: float
     forward: float
+
+    @property
+    def kept(self) -> float:
+        """Bytes of activations per row."""
+        return sum(self.blocks)
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,11 @@ class Held:
     optimiser: int
     copies: int
     queues: int
+
+    @property
+    def saved(self) -> int:
+        """Bytes of a checkpoint."""
+        return self.weights + self.optimiser + self.copies + self.queues
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,10 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
     else:
         passing["activations"] = max(e.peak(job.micro_batch) for e in encoding)
         encode = sum(e.learning + e.forward for e in encoding) * n
+    if job.on_cpu:
+        # The tensors as bytes, and the file in one piece, when no activations are there any more.
+        passing["checkpoint"] = max(0.0, 2.0 * held.saved - standing.get("activations", 0.0))
+        standing["kept by allocator"] = HOLES * _kept_by_allocator(job, costs, standing, passing)
     meeting = costs.scores_seconds.pair * n * job.batch_size * (2 if others and job.symmetric else 1)
     seconds = {
         "encoder": encode,
@@ -200,3 +219,14 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
     views = costs.views_seconds * n
     seconds["waiting for views"] = max(0.0, views - sum(seconds.values())) if costs.aside else views
     return Prediction(standing, passing, seconds)
+
+
+def _kept_by_allocator(job: Job, costs: Costs, standing: dict[str, float], passing: dict[str, float]) -> float:
+    """Bytes that come and go with every step in blocks that the allocator does not give back."""
+    n = job.local
+    small = [[size for size in e.blocks if size * n < GIVEN_BACK] for e in costs.encoding]
+    share = sum(map(sum, small)) / max(1e-9, sum(e.kept for e in costs.encoding))
+    parts = {**passing, "views": 2 * n * sum(size for size in job.views if size * n < GIVEN_BACK)}
+    parts["activations"] = passing.get("activations", standing.get("activations", 0.0) * share)
+    parts["backward pass"] = passing.get("backward pass", 0.0) * share
+    return sum(parts.values()) + standing["projections"]

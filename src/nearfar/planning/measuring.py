@@ -199,13 +199,13 @@ class Bench:
             rows = self._rows(sample, large)
             forward = self.meter.seconds(lambda: self.project(rows), 2)
         learning = self.meter.seconds(lambda: self._learn(sample, large), 3)
-        return Encoding(Line.through(*peaks), self._kept(sample, small), learning / large, forward / large)
+        return Encoding(Line.through(*peaks), self._blocks(sample, small), learning / large, forward / large)
 
     def scores(self, most: int) -> tuple[Curve, Curve]:
         """Bytes and seconds of the objective on projections of items, at two sizes."""
         large = min(most, 256)
         self._judge(large)
-        while large < min(most, ITEMS) and self.meter.seconds(lambda n=large: self._judge(n)) < SECONDS / 4:  # type: ignore[misc]
+        while large < min(most, ITEMS) and self.meter.seconds(lambda n=large: self._judge(n)) < SECONDS / 2:  # type: ignore[misc]
             large = min(2 * large, most, ITEMS)
         small = max(1, large // 2)
         bytes_, seconds = [], []
@@ -227,8 +227,8 @@ class Bench:
         if learned:
             torch.autograd.backward(learned, [torch.ones_like(leaf) for leaf in learned])
 
-    def _kept(self, sample: Tensor, n: int) -> float:
-        """Bytes per row that a forward pass leaves for the backward pass, weights and rows not counted."""
+    def _blocks(self, sample: Tensor, n: int) -> tuple[float, ...]:
+        """Bytes per row of what a forward pass leaves for the backward pass, weights and rows not counted."""
         rows = self._rows(sample, n)
         own = {_key(t) for t in (*self.method.parameters(), *self.method.buffers(), rows)}
         found: dict[int, int] = {}
@@ -240,7 +240,7 @@ class Bench:
 
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             self.project(rows)
-        return sum(found.values()) / n
+        return tuple(size / n for size in found.values())
 
     def _judge(self, n: int) -> None:
         """The objective forward and backward on random projections of n items."""
