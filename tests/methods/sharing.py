@@ -62,6 +62,10 @@ class Trial:
 DEALT = ((6, 6), (9, 3), (12, 0))
 TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name in catalogue() for dealt in DEALT] + [
     Trial("moco", (5, 7), "ring", {"symmetric": False}),
+    Trial("moco", (5, 7), "gathered", {"keep": 0.4}),
+    # One key mixed with itself is always the same, whatever is drawn.
+    Trial("moco", (5, 7), "ring", {"hardest": 1, "mixed": 2, "mixed_with_query": 0}),
+    Trial("moco", (12, 0), "gathered", {"hardest": 1, "mixed": 2, "mixed_with_query": 0}),
     Trial("swav", (5, 7), "ring", {"queue": 0}),
     Trial("wmse", (5, 7), "ring", {"block": 4}),
     Trial("proxy", (5, 7), "ring", {"objective": "ProxyAnchor"}),

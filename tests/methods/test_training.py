@@ -41,7 +41,11 @@ TINY: dict[str, dict[str, Any]] = {
 MIXED = {"crops": "2x28+2x12@0.1-0.4"}
 SOME_CLASSES = {"rows_per_class": 8}
 # Variants that remember or draw more than their method does by default.
-MORE: dict[str, tuple[str, dict[str, Any]]] = {"simclr, items": ("simclr", {"objective": "ISogCLR"})}
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "simclr, items": ("simclr", {"objective": "ISogCLR"}),
+    "moco, hard": ("moco", {"keep": 0.5, "hardest": 8}),
+    "moco, moved": ("moco", {"extrapolate": 2.0, "interpolate": 1.6}),
+}
 STEPS, HALF, BATCH = 6, 3, 16
 
 

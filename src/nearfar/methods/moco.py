@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..contrast import PairRelation, Pairs, Relation, WeightRelation
+from ..contrast import Cosine, Dot, PairRelation, Pairs, Relation, WeightRelation
 from ..data.batch import Batch
-from ..models import MomentumCopy, Queue, projector
-from ..objectives import InfoNCE
+from ..models import MomentumCopy, Queue, hard_mixtures, mixed_together, moved_apart, projector
+from ..objectives import HardContrastive, InfoNCE
 from .average import averaged
 from .method import Contrast, Method, MethodOptions
 
@@ -29,6 +29,28 @@ class MoCoOptions(MethodOptions):
     symmetric: bool = Field(
         True, description="every view asks for every other whole one; if not, the first and the small ones do"
     )
+    keep: float = Field(
+        1.0, gt=0, le=1, description="share of the far keys, the most similar ones, that a query is told from"
+    )
+    hardest: int = Field(
+        0, ge=0, description="most similar far keys that are mixed to make further ones (MoCHi); 1024 in the paper"
+    )
+    mixed: int = Field(
+        16, ge=0, description="mixtures of two of the hardest keys for each query; 128 to 1024 in the paper"
+    )
+    mixed_with_query: int = Field(
+        16, ge=0, description="mixtures of one of them with the query; 128 to 512 in the paper"
+    )
+    extrapolate: float | None = Field(
+        None,
+        gt=0,
+        description="a of 1 + Beta(a, a), by which query and key are moved apart; 2 in the paper; not if unset",
+    )
+    interpolate: float | None = Field(
+        None,
+        gt=0,
+        description="a of Beta(a, a), by which far keys are mixed with each other; 1.6 in the paper; not if unset",
+    )
 
 
 class MoCo(Method):
@@ -41,6 +63,11 @@ class MoCo(Method):
 
     The official code asks one way; both keys are at hand here, so both ways are the default (as in its demo for small
     images). It shuffles batches over devices for the sake of batch norm; here a batch of keys is normalised as one.
+
+    Far keys can be made harder, each way by options of its own: only the most similar ones count (`keep`; asking both
+    ways this is MoCo with dual-view loss and hard negatives of Hoang et al. 2025, reconstructed from its abstract);
+    mixtures of them are added (`hardest`; MoCHi, Kalantidis et al. 2020); near pairs are moved apart and far keys mixed
+    (`extrapolate` and `interpolate`; Zhu et al. 2021). The queue holds the keys as they were made.
     """
 
     name = "moco"
@@ -56,7 +83,13 @@ class MoCo(Method):
         self.head = projector(self.width, options.hidden or self.width, options.projection, norm="none")
         self.keys = MomentumCopy(nn.Sequential(self.encoder, self.head))
         self.queue = Queue(options.queue, options.projection)
-        self.objective = InfoNCE(temperature=options.temperature)
+        # What is moved or mixed is not of unit length, and stays so.
+        similarity = Dot() if self._moves else Cosine()
+        self.objective = (
+            InfoNCE(similarity=similarity, temperature=options.temperature)
+            if options.keep == 1
+            else HardContrastive(similarity=similarity, temperature=options.temperature, quantile=1 - options.keep)
+        )
         self._new: tuple[Tensor, Tensor] | None = None
 
     def project(self, rows: Tensor) -> dict[str, Tensor]:
@@ -65,24 +98,52 @@ class MoCo(Method):
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """InfoNCE of each query against its own key and the queue."""
-        held, held_ids = (self.part(rows) for rows in self.queue.rows())
-        relation = self._relation(batch.ids, held_ids)
+        held, held_ids = self.queue.rows()
+        usable = batch.ids[:, None] != held_ids  # no mixtures of an item's own keys
+        extra = self.options.mixed + self.options.mixed_with_query if self.options.hardest and len(held) else 0
+        relation = self._relation(batch.ids, self.part(held_ids), usable.any(1), extra)
         pairs = batch.onto_whole()
         if not self.options.symmetric:
             keyed = batch.whole[1:] or batch.whole
             pairs = [(i, j) for i, j in pairs if j in keyed and i not in keyed]
         asked = sorted({j for _, j in pairs})
         keys = {j: projections[j]["key"].detach() for j in asked}
-        candidates = {j: torch.cat([key, held.to(key.dtype)]) for j, key in keys.items()}
         self._new = torch.cat([self.together(keys[j]) for j in asked]), self.together(batch.ids).repeat(len(asked))
-        return averaged([self.judged(projections[i]["projection"], candidates[j], relation=relation) for i, j in pairs])
+        met = []
+        for i, j in pairs:
+            query, key, far = self._moved(projections[i]["projection"], keys[j], self.part(held).to(keys[j].dtype))
+            more = [self._mixtures(projections[i]["projection"], held, usable)] if extra else []
+            met.append((query, torch.cat([key, far, *more])))
+        return averaged([self.judged(*views, relation=relation) for views in met])
 
-    def _relation(self, ids: Tensor, held_ids: Tensor) -> Relation:
-        """Who is near whom among the rows of all processes, each with its keys and its part of the queue."""
+    @property
+    def _moves(self) -> bool:
+        return self.options.extrapolate is not None or self.options.interpolate is not None
+
+    def _moved(self, query: Tensor, key: Tensor, far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, own keys and queue, moved and mixed where options say so."""
+        options = self.options
+        if self._moves:
+            query = normalize(query, dim=1)
+        if options.extrapolate is not None:
+            query, key = moved_apart(query, key, options.extrapolate)
+        return query, key, far if options.interpolate is None else mixed_together(far, options.interpolate)
+
+    def _mixtures(self, query: Tensor, held: Tensor, usable: Tensor) -> Tensor:
+        """Further far keys, those of one query after those of another."""
+        unit = normalize(query.detach(), dim=1)
+        counts = self.options.hardest, self.options.mixed, self.options.mixed_with_query
+        return hard_mixtures(unit, held.to(unit.dtype), usable, *counts).flatten(0, 1)
+
+    def _relation(self, ids: Tensor, held_ids: Tensor, usable: Tensor, extra: int) -> Relation:
+        """Who is near whom among the rows of all processes, each with its keys, its part of the queue and mixtures."""
         ranks = self.ranks
-        if ranks is None:
+        if ranks is None and not extra:
             return key_and_queue(ids, held_ids)
-        anchors, candidates = _tags(ids, held_ids, ranks.rank, ranks.world)
+        rank, world = (0, 1) if ranks is None else (ranks.rank, ranks.world)
+        anchors, candidates = _tags(ids, held_ids, rank, world)
+        if extra:
+            candidates = torch.cat([candidates, _owned(anchors, usable, extra)])
         return WeightRelation(_by_tag, self.together(anchors), self.together(candidates))
 
     def after_step(self, step: int, total_steps: int) -> None:
@@ -106,16 +167,25 @@ def key_and_queue(ids: Tensor, held_ids: Tensor) -> Relation:
 
 
 def _tags(ids: Tensor, held_ids: Tensor, rank: int = 0, world: int = 1) -> tuple[Tensor, Tensor]:
-    """(id, number) of every anchor and candidate; numbers differ between processes, and held rows have -1."""
-    own = torch.stack([ids, torch.arange(len(ids), device=ids.device) * world + rank], 1)
-    held = torch.stack([held_ids, torch.full_like(held_ids, -1)], 1)
-    return own, torch.cat([own, held])
+    """(id, number, owner) of every anchor and candidate; numbers differ between processes, and held rows have -1.
+
+    The owner is the number of the only anchor that a row is far from, -1 where it may be far from all.
+    """
+    nobody = torch.full_like(held_ids, -1)
+    own = torch.stack([ids, torch.arange(len(ids), device=ids.device) * world + rank, torch.full_like(ids, -1)], 1)
+    return own, torch.cat([own, torch.stack([held_ids, nobody, nobody], 1)])
+
+
+def _owned(anchors: Tensor, usable: Tensor, extra: int) -> Tensor:
+    """Tags of `extra` rows for every anchor that are far from it alone; from nobody where nothing was usable."""
+    owner = torch.where(usable, anchors[:, 1], -2)
+    mixtures = torch.stack([torch.full_like(owner, -2), torch.full_like(owner, -1), owner], 1)
+    return mixtures.repeat_interleave(extra, 0)
 
 
 def _by_tag(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-    near = anchors[:, None, 1] == candidates[None, :, 1]
-    far = (candidates[None, :, 1] < 0) & (anchors[:, None, 0] != candidates[None, :, 0])
-    return near, far
+    (item, number, _), (other, place, owner) = anchors.T[:, :, None], candidates.T[:, None, :]
+    return number == place, (place < 0) & (item != other) & ((owner == -1) | (owner == number))
 
 
 @lru_cache(maxsize=16)

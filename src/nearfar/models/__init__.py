@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearfar.models.heads import NonNegative, projector
+from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
 from nearfar.models.momentum import MomentumCopy, ramp
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.prototypes import Prototypes
@@ -15,6 +16,9 @@ __all__ = [
     "Queue",
     "SharedBatchNorm",
     "average_gradients",
+    "hard_mixtures",
+    "mixed_together",
+    "moved_apart",
     "projector",
     "ramp",
     "share_norms",

@@ -42,7 +42,7 @@ class KCL(Composition):
     >>> import torch
     >>> z = torch.eye(4)
     >>> round(float(KCL()(z, z)), 6)                            # -2 + 32 e^-4
-    -1.4139
+    -1.413899
     """
 
     formula: ClassVar[str] = "mean_i [ -2 mean_(p near) k(d_ip^2 / t) + 2 gamma mean_(j far) k(d_ij^2 / t) ]"
