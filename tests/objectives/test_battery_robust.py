@@ -132,12 +132,11 @@ def test_shared_and_exact_exponentials_agree_where_one_takes_over(case: Case):
 @every
 def test_value_at_chance_is_that_of_unrelated_rows(case: Case):
     n = 4
+    if CHANCE[case.name] is None:
+        assert case.objective().inspect(rows(0, n), rows(1, n), **case.how(n)).chance is None
+        return
     z = orthonormal(2 * n)
     views = (z[:n], z[n:])
-    seen = case.objective().inspect(*views, **case.how(n))
-    if CHANCE[case.name] is None:
-        assert seen.chance is None
-        return
     want = CHANCE[case.name](n, 2 * n)
     for how in strategies(case):
         assert case.objective().inspect(*views, **case.how(n), **how).chance == pytest.approx(want, abs=1e-9)

@@ -17,6 +17,7 @@ from .discrepancy import CORAL, MMD, EnergyConfusion, split_domains
 from .distributions import ICon, nearest_neighbours, perplexity_neighbours
 from .energy import KCL
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
+from .gated import GatedPairs, drawn_partners
 from .graphs import GraphSpectral, ends, from_graph
 from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
@@ -31,6 +32,7 @@ from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
 from .regression import CosineRegression
+from .rotation import rotation_agnostic, turned_ids
 from .salient import SepCLR
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
@@ -89,6 +91,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     VICReg,
     CosineRegression,
     ConR,
+    GatedPairs,
     WMSE,
     SwappedPrediction,
     SelfDistillation,
@@ -161,7 +164,10 @@ __all__ = [
     "conditioned_on",
     "confused",
     "mixtures",
+    "drawn_partners",
     "quality_weights",
+    "rotation_agnostic",
+    "turned_ids",
     "split_domains",
     "ends",
     "from_graph",
