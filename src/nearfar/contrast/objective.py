@@ -361,13 +361,13 @@ class Composition(Objective):
         Weights that were handed over come on top.
         """
         complete = scores.relation.complete
-        if not complete:
+        if not complete or scores.weights is not None:
             near, far = scores.counts.near > 0, scores.counts.far > 0
             valid = {"near": near, "both": near & far, "any": torch.ones_like(near)}[self.needs]
         out: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, term in self.per_anchor(scores).items():
-            if complete and not isinstance(term, tuple):
-                out[name] = (term, scores.weights)
+            if complete and scores.weights is None and not isinstance(term, tuple):
+                out[name] = (term, None)
                 continue
             values, weights = term if isinstance(term, tuple) else (term, valid.to(term.dtype))
             weights = weights if scores.weights is None else weights * scores.weights
