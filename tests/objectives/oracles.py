@@ -77,6 +77,7 @@ class Arranged:
     far: Matrix
     own: list[int]  # the column that is the anchor itself, -1 if none
     keys: list[int] | None = None  # of the anchors, where they have any
+    classes: list[int] | None = None  # keys of the candidates, where near is to have the same key
 
     def masked(self) -> int:
         """Pairs that do not count, not counting a row against itself."""
@@ -125,7 +126,8 @@ def arrange(
                 continue
             else:
                 far[i][j] = 1.0
-    return Arranged(anchors, candidates, near, far, own, list(anchor_keys))
+    classes = None if by_partner else list(candidate_keys)
+    return Arranged(anchors, candidates, near, far, own, list(anchor_keys), classes)
 
 
 # Small helpers -----------------------------------------------------------------

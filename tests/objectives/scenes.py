@@ -70,11 +70,12 @@ def explicit(
     own: bool = False,
     views: Callable = list,
     listed: bool = True,
+    classes: list[int] | None = None,
 ) -> Scene:
     def naive(layout: str, leaves: list[Tensor]) -> Arranged:
         given = views(leaves)
         columns = list(range(len(near))) if own else [-1] * len(near)
-        return Arranged(list(given[0]), list(given[-1]), near, far, columns)
+        return Arranged(list(given[0]), list(given[-1]), near, far, columns, classes=classes)
 
     return Scene(name, sizes, lambda: {"relation": relation()}, naive, views=views, listed=listed)
 
@@ -143,6 +144,6 @@ SCENES = [
              lambda: PairRelation((4, 5), pairs_of(WEIGHTED_NEAR, True), pairs_of(IGNORED))),
     explicit("one way", (3, 3), ONE_WAY_NEAR, ONE_WAY_FAR,
              lambda: same_key(torch.arange(3), torch.arange(3).repeat(2), torch.arange(3)), own=True,
-             views=lambda z: [z[0], torch.cat(z)]),
+             views=lambda z: [z[0], torch.cat(z)], classes=[0, 1, 2, 0, 1, 2]),
 ]  # fmt: skip
 SCENE = {scene.name: scene for scene in SCENES}

@@ -4,6 +4,7 @@ torch."""
 from .apart import within_views
 from .blocks import Strategy
 from .maps import Below, Excess, Hinge, Map, Softplus
+from .measures import NegativeAngle, NegativePoincare, NegativeSNR, Projection
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
@@ -30,11 +31,15 @@ __all__ = [
     "Max",
     "Mean",
     "Min",
+    "NegativeAngle",
     "NegativeEuclidean",
+    "NegativePoincare",
+    "NegativeSNR",
     "NegativeSquaredEuclidean",
     "Objective",
     "PairRelation",
     "Pairs",
+    "Projection",
     "Reduction",
     "Relation",
     "Scores",

@@ -16,7 +16,7 @@ from .reductions import Mean, Reduction
 from .relation import Relation
 from .ring import arranged, scored
 from .scores import Scores
-from .similarity import Constant, Cosine, Dot, Similarity
+from .similarity import Constant, Cosine, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
 
 Terms = dict[str, "Tensor | tuple[Tensor, Tensor]"]
@@ -260,9 +260,7 @@ class Composition(Objective):
                 near, far = plain.reduce(Mean("near"), Mean("far"))
                 counts, unrelated = plain.counts, self.similarity.unrelated
                 chance = None if unrelated is None else self._if_all_score(made, unrelated, strategy)
-                equal = (
-                    None if isinstance(self.similarity, Dot) else 1.0 if isinstance(self.similarity, Cosine) else 0.0
-                )
+                equal = self.similarity.equal
                 collapsed = None if equal is None else self._if_all_score(made, equal, strategy)
         return Inspection(
             total=torch.stack(list(pooled.values())).sum(),
@@ -328,7 +326,7 @@ class Composition(Objective):
         if weights is None:
             return made
         n, ends = len(weights), [made.anchors]
-        if self.two_way and not made.relation.symmetric:
+        if self.two_way and not (made.relation.symmetric and self.similarity.symmetric):
             ends.append(made.candidates)
         times = len(made.anchors) // max(1, n)
         if weights.ndim != 1 or any(len(rows) != times * n for rows in ends):

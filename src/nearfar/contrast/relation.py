@@ -90,7 +90,7 @@ class PairRelation(Relation):
         self._outside = _together(itself, self.ignored)
         self._not_far = _together(self._outside, near)
         _check_listed(shape, _together(self._not_far, far))
-        self._in_tiles: dict[int, Relation] = {}
+        self._in_tiles: dict[tuple[int, bool], Relation] = {}
         self._counts: Counts | None = None
 
     def _listed(self, pairs: Pairs, rows: slice, columns: slice) -> Tensor:
@@ -116,9 +116,10 @@ class PairRelation(Relation):
 
     def in_tiles(self, tile: int) -> Relation:
         """See `Relation.in_tiles`; kept, since a relation of matching views serves every step."""
-        if tile not in self._in_tiles:
-            self._in_tiles[tile] = self._sorted_by_tile(tile)
-        return self._in_tiles[tile]
+        key = tile, self.symmetric  # a copy may have taken its symmetry away
+        if key not in self._in_tiles:
+            self._in_tiles[key] = self._sorted_by_tile(tile)
+        return self._in_tiles[key]
 
     def _sorted_by_tile(self, tile: int) -> Relation:
         made = copy(self)

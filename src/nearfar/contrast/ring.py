@@ -8,6 +8,7 @@ and need not know. See `ranks` for how gradients come back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import cast
@@ -248,6 +249,10 @@ class RankScores(Scores):
         tile = self.strategy.side(relation.shape, u)
         bounded = self.similarity.bound(u, v) <= SAFE_EXPONENT
         return Plan(self.similarity, relation.in_tiles(tile), work, ("anchors",) * len(work), tile, bounded)
+
+    def of_anchors(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """See `Scores.of_anchors`."""
+        return statistic(function(self._anchors), self.shares.ranks, self.shares.anchors)
 
     def shared(self, values: Tensor) -> Tensor:
         """See `Scores.shared`."""

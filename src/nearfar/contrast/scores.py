@@ -40,12 +40,12 @@ class Scores:
         strategy: Strategy | str | None = None,
         two_way: bool = False,
     ) -> None:
-        self.similarity, self.relation = similarity, relation
+        self.similarity, self.relation = similarity.at(temperature), relation
         self._anchors, self._candidates = anchors, candidates
         self.temperature = temperature
         self.u, self.v = similarity.prepare(anchors, candidates, temperature)
         self.strategy = Strategy.of(strategy)
-        self.two_way = two_way and not relation.symmetric
+        self.two_way = two_way and not self.symmetric
         self.dense = self.strategy.dense
 
     def by(self, similarity: Similarity, of: Callable[[Tensor], Tensor] | None = None) -> Scores:
@@ -59,9 +59,14 @@ class Scores:
         rows = self._anchors if of is None else of(self._anchors)
         same = self._candidates is self._anchors
         others = rows if same else self._candidates if of is None else of(self._candidates)
-        made.similarity = similarity
+        made.similarity = similarity.at(self.temperature)
         made.u, made.v = similarity.prepare(rows, others, self.temperature)
         return made
+
+    @property
+    def symmetric(self) -> bool:
+        """True when the anchors are the candidates, and every pair is the same from both sides."""
+        return self.relation.symmetric and self.similarity.symmetric
 
     @property
     def t(self) -> Scores:
@@ -168,6 +173,10 @@ class Scores:
         if self.two_way:
             parts.append(self._rows(self.v, self.u, self.relation.t, function, self._cut(given, "candidates")))
         return tuple(torch.cat(t) for t in zip(*parts, strict=True))
+
+    def of_anchors(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """One number per anchor, (R,), from its row as it was given, such as its norm."""
+        return function(self._anchors)
 
     def shared(self, values: Tensor) -> Tensor:
         """Statistics (C,) of all candidates, for a function of rows."""

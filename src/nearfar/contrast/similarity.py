@@ -57,6 +57,16 @@ class Similarity:
     """Base of all similarities; `formula` says what is computed."""
 
     formula: ClassVar[str] = ""
+    symmetric: ClassVar[bool] = True  # a pair of rows scores the same from both sides
+
+    @property
+    def equal(self) -> float | None:
+        """What two equal rows score; None where it depends on their lengths."""
+        return 0.0
+
+    def at(self, temperature: float | Tensor) -> Similarity:
+        """The similarity for one temperature: itself, where `prepare` takes that in."""
+        return self
 
     @property
     def unrelated(self) -> float | None:
@@ -94,6 +104,11 @@ class Cosine(Similarity):
 
     formula: ClassVar[str] = "s_ij = <z_i, z_j> / (|z_i| |z_j|)"
 
+    @property
+    def equal(self) -> float | None:
+        """1."""
+        return 1.0
+
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """Unit rows, the anchors divided by the temperature."""
         left = unit(anchors)
@@ -105,6 +120,11 @@ class Dot(Similarity):
     """Plain dot product; the rows are used as they are."""
 
     formula: ClassVar[str] = "s_ij = <z_i, z_j>"
+
+    @property
+    def equal(self) -> float | None:
+        """None: the square of their length."""
+        return None
 
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """The rows themselves, the anchors divided by the temperature."""

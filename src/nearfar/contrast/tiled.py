@@ -53,7 +53,7 @@ class Plan:
 
     def tiles(self, shape: tuple[int, int]) -> Iterator[tuple[slice, slice, bool]]:
         """(rows, columns, mirrored): a mirrored tile stands for its transpose too."""
-        symmetric = self.relation.symmetric
+        symmetric = self.relation.symmetric and self.similarity.symmetric
         for rows in slices(shape[0], self.tile):
             for columns in slices(shape[1], self.tile):
                 if not symmetric or columns.start >= rows.start:

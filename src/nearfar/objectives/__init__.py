@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import contrast as _contrast
 from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
-from ..contrast import similarity as _similarity
 from ..errors import ConfigError
 from .asymmetric import Asymmetric, to_classes
 from .attraction import CACR, ExactCovariance
+from .centres import SoftTriple, SubCentreArcFace
 from .centroids import DecoupledUniformity
 from .conditional import CCLK, GML, by_class_prior, conditioned_on
 from .corrections import DCL, DCLW, Debiased, HardNegative
@@ -23,6 +24,7 @@ from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
+from .margins import ArcFace, CosFace, NormalizedSoftmax, SphereFace
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
 from .moments import BarlowTwins, VICReg
 from .ordering import GroupOrdering
@@ -31,6 +33,7 @@ from .places import PixContrast, PixPro, best_matches, cell_centres, to_places
 from .polyview import PolyView
 from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
+from .ranking import Angular, FastAP, RankedList, SmoothAP, TupletMargin
 from .regression import CosineRegression
 from .rotation import rotation_agnostic, turned_ids
 from .salient import SepCLR
@@ -52,6 +55,11 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Circle,
     MultiSimilarity,
     BoundaryMargin,
+    RankedList,
+    FastAP,
+    SmoothAP,
+    TupletMargin,
+    Angular,
     NPair,
     Logistic,
     InfoNCE,
@@ -80,6 +88,12 @@ _ENTRIES: tuple[type[Objective], ...] = (
     SigLIP,
     ProxyNCA,
     ProxyAnchor,
+    NormalizedSoftmax,
+    CosFace,
+    ArcFace,
+    SphereFace,
+    SubCentreArcFace,
+    SoftTriple,
     CCLK,
     GML,
     AlignUniform,
@@ -144,8 +158,8 @@ def _value(plain: Any) -> Any:
         return LearnedBias(plain["learned_bias"])
     if "strategy" in plain:
         return Strategy(plain["strategy"], plain["tile"], plain["budget"])
-    kind = getattr(_similarity, str(plain.get("kind")), None)
-    if not (isinstance(kind, type) and issubclass(kind, _similarity.Similarity)):
+    kind = getattr(_contrast, str(plain.get("kind")), None)
+    if not (isinstance(kind, type) and issubclass(kind, _contrast.Similarity)):
         raise ConfigError(f"there is no similarity {plain.get('kind')!r}")
     return kind(**{k: v for k, v in plain.items() if k != "kind"})
 

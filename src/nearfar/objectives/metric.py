@@ -60,7 +60,7 @@ class LiftedStructure(Composition):
     def per_anchor(self, scores: Scores) -> Terms:
         """Sums and counts over the near pairs of every anchor."""
         (own,) = scores.reduce(LogSumExp("far"))
-        (other,) = (own,) if scores.relation.symmetric else scores.t.reduce(LogSumExp("far"))
+        (other,) = (own,) if scores.symmetric else scores.t.reduce(LogSumExp("far"))
         listed = scores.near_scores()
         if listed is not None:
             near, values = listed

@@ -28,8 +28,10 @@ from ..contrast.objective import Terms
 from ..contrast.relation import Relation
 
 
-def to_proxies(labels: Tensor, classes: int) -> Relation:
+def to_proxies(labels: Tensor, classes: int, each: int = 1) -> Relation:
     """Rows (N,) of these labels against proxies 0 to classes - 1: near to the own one; rows of label -1 do not count.
+
+    Where every class has `each` proxies, they stand next to each other, and a row is near to all of its class.
 
     Raises:
         ValueError: a label has no proxy.
@@ -40,7 +42,7 @@ def to_proxies(labels: Tensor, classes: int) -> Relation:
     """
     if len(labels) and int(labels.max()) >= classes:
         raise ValueError(f"label {int(labels.max())} has no proxy, there are {classes}: one per class, from 0")
-    return same_key(labels, torch.arange(classes, device=labels.device))
+    return same_key(labels, torch.arange(classes, device=labels.device).repeat_interleave(each))
 
 
 @entry
