@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nearfar.models.bank import LinkedBank
 from nearfar.models.heads import NonNegative, projector
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
 from nearfar.models.momentum import MomentumCopy, ramp
@@ -10,6 +11,7 @@ from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import Queue
 
 __all__ = [
+    "LinkedBank",
     "MomentumCopy",
     "NonNegative",
     "Prototypes",

@@ -31,6 +31,7 @@ from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
 from .places import PixContrast, PixPro, best_matches, cell_centres, to_places
 from .polyview import PolyView
+from .propagation import propagated
 from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
 from .ranking import Angular, FastAP, RankedList, SmoothAP, TupletMargin
@@ -179,6 +180,7 @@ __all__ = [
     "confused",
     "mixtures",
     "drawn_partners",
+    "propagated",
     "quality_weights",
     "rotation_agnostic",
     "turned_ids",
