@@ -1,5 +1,7 @@
 """One process of several that share every batch of the battery: `python spread.py RANK WORLD MEETING_POINT REPORT`.
 
+Names of entries after these, as in `python spread.py 0 1 /tmp/meet /tmp/report NTXent DCL`, are the only ones to meet.
+
 Each process holds some rows of every scene (uneven numbers, none for some) and asks for value, gradients and inspection
 with the strategies over processes; what it should get, it works out alone from all rows with `dense`.
 """
@@ -23,7 +25,9 @@ from torch import Tensor
 from nearfar.contrast import Inspection, Strategy
 
 STRATEGIES = (Strategy("gathered"), Strategy("ring"), Strategy("ring", tile=3), Strategy("gathered", tile=2))
-
+# Scenes that every case meets with all strategies: views, labels, pairs with weights, anchors with weights, and a
+# process without rows. The others are met with the strategies in turn.
+TELLING = ("views", "labels", "weighted pairs", "weights", "one item")
 
 WEIGHED = Scene("weights", (5, 5), lambda: {"weights": torch.tensor([1.0, 0.0, 2.0, 0.5, 1.5], dtype=torch.float64)})
 
@@ -73,6 +77,14 @@ def meetings(cases: list[Case]) -> Iterator[tuple[Case, Scene]]:
         yield from ((case, scene) for scene in scenes if meets(case, scene))
 
 
+def strategies(case: Case, scene: Scene, world: int) -> tuple[Strategy, ...]:
+    """The strategies of one meeting: all, or the one whose turn it is."""
+    # A case changes them from scene to scene, and a scene from case to case.
+    turn = [c.name for c in EVERY].index(case.name) + [s.name for _, s in meetings([case])].index(scene.name)
+    every = world > 1 and (scene.name in TELLING or not case.compares)
+    return STRATEGIES if every else (STRATEGIES[turn % len(STRATEGIES)],)
+
+
 def in_order_of_rank(case: Case, scene: Scene, world: int, anchors: int) -> Tensor:
     """Which anchor of the batch in one process is the k-th over several: each process stands with all its views."""
     order = torch.arange(anchors)
@@ -102,14 +114,14 @@ def other(one: Inspection, many: Inspection, order: Tensor) -> list[str]:
     return wrong
 
 
-def check(case: Case, scene: Scene, rank: int, world: int) -> list[str]:
+def check(case: Case, scene: Scene, rank: int, world: int, strategies: tuple[Strategy, ...]) -> list[str]:
     """What is not as it should be."""
     objective, leaves = case.objective(), scene.leaves()
     learned = list(objective.parameters())
     want = ask(objective, scene, leaves, scene.how(), "dense")
     want_grads = gradients(want, leaves + learned)
     wrong = []
-    for strategy in STRATEGIES:
+    for strategy in strategies:
         mine, said = part_of(scene, leaves, rank, world)
         value = ask(objective, scene, mine, said, strategy)
         found = gradients(value, mine + learned)
@@ -139,9 +151,10 @@ def main() -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
     wrong, met = [], []
-    for case, scene in meetings(EVERY):
+    named = sys.argv[5:]
+    for case, scene in meetings([c for c in EVERY if not named or c.entry in named]):
         met.append(f"{case.name}, {scene.name}")
-        wrong += check(case, scene, rank, world)
+        wrong += check(case, scene, rank, world, strategies(case, scene, world))
     Path(sys.argv[4]).write_text(json.dumps({"met": met, "wrong": wrong}))
     dist.destroy_process_group()
 

@@ -41,6 +41,16 @@ def test_both_directions_weigh_their_own_rows():
     torch.testing.assert_close(one(a, b, weights=W, negatives=a[:0]), mean(there, W))
 
 
+@pytest.mark.parametrize("strategy", ["dense", "tiled"])
+def test_an_anchor_of_weight_zero_says_nothing_and_has_no_value(strategy: str):
+    a, b = rows(0, 5), rows(1, 5)
+    known, free = (
+        NTXent().inspect(a, b, weights=W, strategy=strategy, **how) for how in ({"ids": torch.arange(5)}, {})
+    )
+    assert (free.per_anchor == 0).tolist() == [False, True, False, False, False] * 2
+    torch.testing.assert_close(free.per_anchor, known.per_anchor)
+
+
 def test_weights_come_on_top_of_which_anchors_count_at_all():
     z = rows(2, 5)
     seen = SupCon().inspect(z, labels=LABELS)
