@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(77)
     net = encoder("small", 1, 28)
     file = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(net.state_dict(), file)
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, file)
     return file
 
 
@@ -114,7 +114,7 @@ def test_resume_gives_the_same_bits_and_refuses_other_weights(tuned: Path, weigh
     config["encoder"] = f"small@{file}"
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     torch.manual_seed(78)
-    save_file(encoder("small", 1, 28).state_dict(), file)
+    save_file({name: value.contiguous() for name, value in encoder("small", 1, 28).state_dict().items()}, file)
     with pytest.raises(ConfigError, match=r"no longer what this run started from: SHA-256 .* then, .* now"):
         resume(folder, progress=False)
     file.unlink()

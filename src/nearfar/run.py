@@ -305,6 +305,7 @@ def _begin(
     _check_labels(kind, source)
     facts = source.describe()
     method_options = method_options.settled(facts, getattr(options, "count", None))
+    _check_views(kind, made, made.views(facts, method_options.views, options))
     with preserved():
         seed_all(training.seed)
         encoder_name, _, start = starting.build(made, encoder and starting.full_name(encoder), facts)
@@ -447,6 +448,15 @@ def _check_labels(kind: type[Method], source: Source) -> None:
         raise DataError(
             f"{kind.name} learns from labels of two or more classes and these data have "
             f"{'none' if source.labels is None else 'one class'}; use simclr, class folders, or --label-column"
+        )
+
+
+def _check_views(kind: type[Method], modality: modalities.Modality, views: modalities.Views) -> None:
+    lacking = [asked for asked in kind.asks if not hasattr(views, asked)]
+    if lacking:
+        raise ConfigError(
+            f"{kind.name} asks for views {' and '.join(lacking)}, which those of {modality.name} do not offer; see "
+            "nearfar methods --grid for what runs on what"
         )
 
 

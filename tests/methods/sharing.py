@@ -31,6 +31,7 @@ class Encoder(nn.Sequential):
     """A convolution, a norm over pictures and one over rows."""
 
     width = 6
+    takes = (1, 4, 4)
 
     def __init__(self) -> None:
         super().__init__(
@@ -71,6 +72,8 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("proxy", (5, 7), "ring", {"objective": "ProxyAnchor"}),
     Trial("triplet", (5, 7), "ring", {"objective": "TripletAll"}),
     Trial("triplet", (5, 7), "gathered", {"objective": "TripletHard"}),
+    Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
+    Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
 ]
 
 
@@ -82,7 +85,9 @@ def batch(step: int, rows: slice) -> Batch:
     ids[[4, 11]] = 5 * step
     labels = torch.arange(ROWS) % CLASSES
     labels[[2, 10]] = -1
-    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES)
+    corners = [5 * torch.rand(ROWS, 2, dtype=torch.float64, generator=draw) for _ in ROLES]
+    boxes = [torch.cat([corner, corner + 9], 1)[rows] for corner in corners]
+    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes)
 
 
 def train(method: Method, rows: slice) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:

@@ -34,10 +34,19 @@ class Encoder(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(9, 6))
 
 
+class Mapped(nn.Sequential):
+    """The same with a feature map of 3 x 3 cells."""
+
+    width = 6
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 6, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def made(name: str, **options: object) -> Method:
     torch.manual_seed(0)
     kind = methods.find(name)
-    return kind(Encoder(), kind.Options(**{"projection": 3, **options})).double()
+    return kind(Mapped() if kind.asks else Encoder(), kind.Options(**{"projection": 3, **options})).double()
 
 
 def unit(z: Tensor) -> Tensor:
@@ -50,6 +59,7 @@ def batch(views: int = 2, rows: int = 8) -> Batch:
         [torch.randn(rows, 1, 3, 3, generator=generator, dtype=F64) for _ in range(views)],
         torch.arange(rows),
         torch.arange(rows) % 3,
+        boxes=[torch.rand(rows, 4, generator=generator, dtype=F64) + torch.tensor([0, 0, 2, 2]) for _ in range(views)],
     )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from nearfar import methods
 from nearfar.data import bundled
@@ -37,6 +36,8 @@ TINY: dict[str, dict[str, Any]] = {
     "dino": {"prototypes": 24, "hidden": 32, "frozen_steps": 2},
     "triplet": {},
     "proxy": {},
+    "densecl": {"queue": 40},
+    "pixpro": {"projection": 16, "hidden": 32},
 }
 MIXED = {"crops": "2x28+2x12@0.1-0.4"}
 SOME_CLASSES = {"rows_per_class": 8}
@@ -104,8 +105,12 @@ def run(path: Path) -> Run:
     return Run.load(path)
 
 
-def images(rows: int, seed: int) -> Tensor:
-    return torch.randn(rows, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+def pair(seed: int) -> Batch:
+    """Two views of noise, cut from different places."""
+    draw = torch.Generator().manual_seed(seed)
+    views = [torch.randn(BATCH, 1, 28, 28, generator=draw) for _ in range(2)]
+    boxes = [torch.tensor([[0.0, 0, 20, 20], [4, 24, 24, 4]]).repeat(BATCH // 2, 1) + 4 * k for k in range(2)]
+    return Batch(views, torch.arange(BATCH), torch.arange(BATCH) % 4, boxes=boxes)
 
 
 def test_the_loss_is_finite_and_the_weights_move(run: Run):
@@ -118,7 +123,7 @@ def test_the_loss_is_finite_and_the_weights_move(run: Run):
 def test_gradients_reach_the_encoder_and_nothing_that_follows_or_remembers(run: Run):
     method = run.method.train()
     method.zero_grad()
-    batch = Batch([images(BATCH, 0), images(BATCH, 1)], torch.arange(BATCH), torch.arange(BATCH) % 4)
+    batch = pair(0)
     method.contrast([method.project(view) for view in batch.views], batch).loss.backward()
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
@@ -146,7 +151,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(run: Run, tmp_path: Path):
 
 def test_memory_is_in_the_state_and_not_in_what_lies_about_between_steps(run: Run):
     """A fresh method that is given the state does the same step, and leaves the same state behind."""
-    batch = Batch([images(BATCH, 2), images(BATCH, 3)], torch.arange(BATCH), torch.arange(BATCH) % 4)
+    batch = pair(2)
     results = []
     for _ in range(2):
         method = run.fresh_method().train()

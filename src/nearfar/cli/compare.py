@@ -19,7 +19,7 @@ def compare(
         typer.Option(
             "--methods",
             "-m",
-            help="With commas; with settings of its own as simclr:objective=DCL. All that need no labels, if left out.",
+            help="With commas; with settings of its own as simclr:objective=DCL. All that take any data, if left out.",
         ),
     ] = None,
     budget: Annotated[Text, typer.Option(help="Training time of each method, such as 90s, 5m or 1h.")] = None,
@@ -84,7 +84,7 @@ def _asked(text: str | None) -> list[Any]:
     if text is None:
         from ..methods import catalogue
 
-        return [name for name, method in catalogue().items() if not method.supervised]
+        return [name for name, method in catalogue().items() if not (method.supervised or method.asks)]
     asked: list[Any] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, *pairs = entry.split(":")

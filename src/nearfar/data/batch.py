@@ -25,6 +25,8 @@ class Batch:
         ids: (B,) int64, which item; equal ids are never far apart.
         labels: (B,) int64 with -1 for unknown, or None.
         roles: for every view what it is for, "whole" or "small"; all are whole unless given.
+        boxes: for every view (B, 4) where in its items it was cut, top, left, bottom, right in their own units; of a
+            mirrored view left is the larger one. None where views do not say it.
 
     Raises:
         DataError: when the lengths differ, there is no view, or none is whole.
@@ -39,11 +41,15 @@ class Batch:
     ids: Tensor
     labels: Tensor | None = None
     roles: Sequence[Role] = ()
+    boxes: list[Tensor] | None = None
 
     def __post_init__(self) -> None:
         lengths = [len(column) for column in (*self.views, *(() if self.labels is None else (self.labels,)))]
         if not self.views or any(length != len(self.ids) for length in lengths):
             raise DataError(f"a batch of {len(self.ids)} ids has views and labels of lengths {lengths}")
+        if self.boxes is not None and [tuple(box.shape) for box in self.boxes] != [(len(self), 4)] * len(self.views):
+            shapes = [tuple(box.shape) for box in self.boxes]
+            raise DataError(f"{len(self.views)} views of {len(self)} items have boxes of shapes {shapes}")
         self.roles = list(self.roles) or ["whole"] * len(self.views)
         if len(self.roles) != len(self.views) or not set(self.roles) <= set(get_args(Role)) or not self.whole:
             raise DataError(
@@ -78,4 +84,5 @@ class Batch:
             self.ids.to(device, non_blocking=non_blocking),
             None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
             self.roles,
+            None if self.boxes is None else [box.to(device, non_blocking=non_blocking) for box in self.boxes],
         )

@@ -7,10 +7,12 @@ import difflib
 from ..errors import ConfigError
 from .barlow import Barlow
 from .byol import BYOL
+from .densecl import DenseCL
 from .dino import DINO
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
+from .pixpro import PixPro
 from .proxy import Proxy
 from .simclr import SimCLR
 from .simsiam import SimSiam
@@ -34,6 +36,8 @@ _METHODS: tuple[type[Method], ...] = (
     DINO,
     Triplet,
     Proxy,
+    DenseCL,
+    PixPro,
 )
 
 
@@ -67,9 +71,11 @@ __all__ = [
     "WMSE",
     "Barlow",
     "Contrast",
+    "DenseCL",
     "Method",
     "MethodOptions",
     "MoCo",
+    "PixPro",
     "Proxy",
     "SimCLR",
     "SimSiam",

@@ -78,6 +78,7 @@ class Method(nn.Module):
     far: ClassVar[str]  # where far pairs come from
     source: ClassVar[str]
     supervised: ClassVar[bool] = False  # needs labels
+    asks: ClassVar[tuple[str, ...]] = ()  # what views must offer beyond themselves, by the name of the attribute
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
     encoder: nn.Module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -74,7 +74,7 @@ class MoCo(Method):
     near = "the key of another view of the same item, by a slow copy of the encoder"
     far = "keys of other items in a queue of earlier batches"
     source = "He et al. 2020, Momentum Contrast; Chen et al. 2020, Improved Baselines; facebookresearch/moco"
-    Options = MoCoOptions
+    Options: ClassVar[type[MethodOptions]] = MoCoOptions
 
     options: MoCoOptions
 
@@ -102,10 +102,7 @@ class MoCo(Method):
         usable = batch.ids[:, None] != held_ids  # no mixtures of an item's own keys
         extra = self.options.mixed + self.options.mixed_with_query if self.options.hardest and len(held) else 0
         relation = self._relation(batch.ids, self.part(held_ids), usable.any(1), extra)
-        pairs = batch.onto_whole()
-        if not self.options.symmetric:
-            keyed = batch.whole[1:] or batch.whole
-            pairs = [(i, j) for i, j in pairs if j in keyed and i not in keyed]
+        pairs = self._pairs(batch)
         asked = sorted({j for _, j in pairs})
         keys = {j: projections[j]["key"].detach() for j in asked}
         self._new = torch.cat([self.together(keys[j]) for j in asked]), self.together(batch.ids).repeat(len(asked))
@@ -115,6 +112,14 @@ class MoCo(Method):
             more = [self._mixtures(projections[i]["projection"], held, usable)] if extra else []
             met.append((query, torch.cat([key, far, *more])))
         return averaged([self.judged(*views, relation=relation) for views in met])
+
+    def _pairs(self, batch: Batch) -> list[tuple[int, int]]:
+        """(i, j): view i asks for the key of view j."""
+        pairs = batch.onto_whole()
+        if self.options.symmetric:
+            return pairs
+        keyed = batch.whole[1:] or batch.whole
+        return [(i, j) for i, j in pairs if j in keyed and i not in keyed]
 
     @property
     def _moves(self) -> bool:
@@ -135,14 +140,14 @@ class MoCo(Method):
         counts = self.options.hardest, self.options.mixed, self.options.mixed_with_query
         return hard_mixtures(unit, held.to(unit.dtype), usable, *counts).flatten(0, 1)
 
-    def _relation(self, ids: Tensor, held_ids: Tensor, usable: Tensor, extra: int) -> Relation:
+    def _relation(self, ids: Tensor, held_ids: Tensor, usable: Tensor | None = None, extra: int = 0) -> Relation:
         """Who is near whom among the rows of all processes, each with its keys, its part of the queue and mixtures."""
         ranks = self.ranks
         if ranks is None and not extra:
             return key_and_queue(ids, held_ids)
         rank, world = (0, 1) if ranks is None else (ranks.rank, ranks.world)
         anchors, candidates = _tags(ids, held_ids, rank, world)
-        if extra:
+        if usable is not None and extra:
             candidates = torch.cat([candidates, _owned(anchors, usable, extra)])
         return WeightRelation(_by_tag, self.together(anchors), self.together(candidates))
 

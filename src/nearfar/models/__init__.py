@@ -1,12 +1,14 @@
-"""Parts free of any modality: heads, moving copies, queues, prototypes, and what processes that share a batch need."""
+"""Parts free of any modality: heads, moving copies, queues, prototypes, maps, and what processes share."""
 
 from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
 from nearfar.models.heads import NonNegative, projector
+from nearfar.models.maps import cells_of, map_width, with_map
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
 from nearfar.models.momentum import MomentumCopy, ramp
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
+from nearfar.models.propagation import Propagation
 from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import Queue
 
@@ -14,14 +16,18 @@ __all__ = [
     "LinkedBank",
     "MomentumCopy",
     "NonNegative",
+    "Propagation",
     "Prototypes",
     "Queue",
     "SharedBatchNorm",
     "average_gradients",
+    "cells_of",
     "hard_mixtures",
+    "map_width",
     "mixed_together",
     "moved_apart",
     "projector",
     "ramp",
     "share_norms",
+    "with_map",
 ]

@@ -95,14 +95,16 @@ def _listed(chosen: Tensor, weights: Tensor | None = None) -> Pairs:
 def best_matches(cells: Tensor, others: Tensor) -> Tensor:
     """(N, P) for every cell (N, P, D) of a picture the most similar cell (N, P', D) of its other view, by cosine.
 
-    Source: Wang et al. 2021 (DenseCL), eq. 4. No gradient.
+    Cosines are compared on a grid of 2^-16, and of equal ones the first cell is taken: after a ReLU many cells point
+    the same way exactly, and rounding should not choose among them. No gradient. Source: Wang et al. 2021 (DenseCL),
+    eq. 4.
 
     >>> best_matches(torch.eye(2)[None], torch.eye(2).flip(0)[None]).tolist()
     [[1, 0]]
     """
     with torch.no_grad():
         one, other = (unit(c.flatten(0, 1)).view_as(c) for c in (cells, others))
-        return (one @ other.transpose(1, 2)).argmax(2)
+        return (one @ other.transpose(1, 2)).mul_(2**16).round_().argmax(2)
 
 
 @entry

@@ -280,4 +280,6 @@ class Bench:
     def _batch(self, n: int) -> Batch:
         labels = None if self.labels is None else self.labels[torch.arange(n) % len(self.labels)].to(self.device)
         empty = [torch.empty(n, 0, device=self.device) for _ in self.samples]
-        return Batch(empty, torch.arange(n, device=self.device), labels, roles=getattr(self.views, "roles", ()))
+        boxes = [torch.tensor([0.0, 0, 1, 1], device=self.device).expand(n, 4) for _ in self.samples]
+        roles = getattr(self.views, "roles", ())
+        return Batch(empty, torch.arange(n, device=self.device), labels, roles, boxes)

@@ -17,6 +17,8 @@ from nearfar.training.protocols import Sampler, Source, Views
 from nearfar.training.rng import step_generator
 from nearfar.training.team import Team
 
+Made = tuple[list[Tensor], list[Tensor] | None]
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -44,22 +46,27 @@ class Feed:
         index = np.asarray(self.sampler.batch(step))
         share = self.team.share(len(index))
         own, labels = index[share], self.source.labels
+        views, boxes = self._views_of(index, share, step_generator(self.seed, step))
         batch = Batch(
-            self._views_of(index, share, step_generator(self.seed, step)),
+            views,
             ids=torch.as_tensor(self.source.ids[own]),
             labels=None if labels is None else torch.as_tensor(labels[own]),
             roles=getattr(self.views, "roles", ()),
+            boxes=boxes,
         )
         return Prepared(step, index, batch)
 
-    def _views_of(self, index: np.ndarray, share: slice, generator: torch.Generator) -> list[Tensor]:
-        """Views of a share of the batch, the same ones that the whole batch would have given it."""
+    def _views_of(self, index: np.ndarray, share: slice, generator: torch.Generator) -> Made:
+        """Views of a share of the batch, the same ones that the whole batch would have given it, and their boxes."""
         rows = self.source.rows(index)
+        if hasattr(self.views, "with_boxes"):
+            made: Made = self.views.with_boxes(rows, generator, part=share)
+            return made
         if self.team.alone:
-            return self.views(rows, generator)
+            return self.views(rows, generator), None
         if "part" in inspect.signature(self.views).parameters:
-            return self.views(rows, generator, part=share)  # type: ignore[call-arg]
-        return [view[share] for view in self.views(rows, generator)]
+            return self.views(rows, generator, part=share), None  # type: ignore[call-arg]
+        return [view[share] for view in self.views(rows, generator)], None
 
     def steps(self, start: int, stop: int) -> Generator[tuple[Prepared, float], None, None]:
         """Steps ``start`` to ``stop - 1`` in order, each with the seconds that were spent waiting for it."""

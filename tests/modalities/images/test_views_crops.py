@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ from nearfar.errors import ConfigError
 from nearfar.modalities.images.modality import MODALITY, ImageOptions
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, multi_crop
 from nearfar.modalities.images.views import ImageViews
+from nearfar.objectives import cell_centres
 from nearfar.training.feed import Feed
+from nearfar.training.rng import step_generator
+from nearfar.training.team import Team
 
 
 def noise(b: int, c: int, h: int, w: int) -> Tensor:
@@ -154,3 +158,46 @@ def test_exact_views_have_sizes_and_roles_but_do_not_say_where_they_were_cut():
     assert Batch(views(noise(2, 3, 30, 30), generator()), torch.arange(2), roles=views.roles).whole == [0]
     with pytest.raises(ConfigError, match="do not say where they were cut"):
         views.with_draws(noise(2, 3, 30, 30), generator())
+
+
+def test_cells_of_a_view_lie_where_its_box_says():
+    """Pictures whose channels tell the place of every pixel: the mean over a cell is the place of its middle."""
+    side, down = 64, torch.arange(64)
+    place = torch.stack([down[:, None].expand(64, 64), down[None, :].expand(64, 64), torch.zeros(64, 64)]) * 3
+    rows = place.to(torch.uint8).expand(8, -1, -1, -1).contiguous()
+    plain = ViewRecipe(crop_scale=(0.2, 0.8), flip=0.5)
+    views = ImageViews(32, 3, count=2, recipe=plain)
+    made, boxes = views.with_boxes(rows, generator(3))
+    assert all(torch.equal(a, b) for a, b in zip(made, views(rows, generator(3)), strict=True))
+    mean, std = (torch.tensor(v)[:, None, None] for v in (views.mean, views.std))
+    mirrored = 0
+    for view, box in zip(made, boxes, strict=True):
+        assert box.dtype == torch.float32 and box.shape == (8, 4)
+        pixels = (view * std + mean) * 255 / 3 + 0.5  # the middle of pixel k lies at k + 1/2
+        cells = torch.nn.functional.avg_pool2d(pixels, 8)[:, :2].flatten(2).transpose(1, 2)
+        assert (cells - cell_centres(box, (4, 4))).abs().max() < 0.02 * side
+        mirrored += int((box[:, 1] > box[:, 3]).sum())
+    assert 0 < mirrored < 16
+    part, part_boxes = views.with_boxes(rows, generator(3), part=slice(2, 5))
+    assert torch.equal(part[1], made[1][2:5]) and torch.equal(part_boxes[1], boxes[1][2:5])
+
+
+def test_a_batch_for_training_knows_its_boxes_and_exact_views_have_none():
+    rows = noise(6, 3, 30, 30)
+
+    class Rows:
+        ids, labels = np.arange(6), None
+
+        def rows(self, index: np.ndarray) -> torch.Tensor:
+            return rows[index]
+
+    class All:
+        def batch(self, step: int) -> np.ndarray:
+            return np.arange(6)
+
+    batch = Feed(Rows(), ImageViews(24, 3), All(), 0).prepare(0).batch
+    _, want = ImageViews(24, 3).with_boxes(rows, step_generator(0, 0))
+    assert all(torch.equal(a, b) for a, b in zip(batch.boxes, want, strict=True))
+    second = Feed(Rows(), ImageViews(24, 3), All(), 0, Team(1, 2)).prepare(0).batch
+    assert torch.equal(second.boxes[0], want[0][3:]) and torch.equal(second.views[0], batch.views[0][3:])
+    assert Feed(Rows(), ImageViews(24, 3, exact=True), All(), 0).prepare(0).batch.boxes is None

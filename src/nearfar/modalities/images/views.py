@@ -45,6 +45,13 @@ class Draws(NamedTuple):
     threshold: Tensor | None  # solarise from here on, 2 = never
     colours: ColourMaps  # of pixels from 0 to 255
 
+    @property
+    def boxes(self) -> Tensor:
+        """(B, 4) top, left, bottom, right of the crops, in pixels; of a mirrored one left is the larger."""
+        right = self.left + self.width
+        left, right = torch.where(self.mirror, right, self.left), torch.where(self.mirror, self.left, right)
+        return torch.stack([self.top, left, self.top + self.height, right], 1).float()
+
     def part(self, start: int, stop: int) -> Draws:
         """The parameters of items start to stop."""
         numbers = {name: getattr(self, name) for name in self._fields if name != "colours"}
@@ -152,6 +159,15 @@ class ImageViews:
         for draw, recipe, out in zip(draws, self._active, outs, strict=True):
             self._make(rows, draw, recipe, out)
         return outs, draws
+
+    def with_boxes(
+        self, rows: Tensor, generator: torch.Generator, part: slice = slice(None)
+    ) -> tuple[list[Tensor], list[Tensor] | None]:
+        """The same views with the boxes of each, (B, 4) as in `Batch`; None with `exact`, which does not say them."""
+        if self.exact:
+            return self(rows, generator, part), None
+        made, draws = self.with_draws(rows, generator, part)
+        return made, [draw.boxes for draw in draws]
 
     def plain(self, rows: Tensor) -> Tensor:
         """Images without randomness, as embedding uses them: resized (antialiased) to a square, and normalised.

@@ -53,7 +53,12 @@ def encoder(name: str, channels: int, size: int) -> nn.Module:
     """
     if channels < 1:
         raise ConfigError(f"an encoder needs at least 1 channel, not {channels}")
-    named = parse(name)
+    made = _made(name, parse(name), channels, size)
+    made.takes = (channels, size, size)
+    return made
+
+
+def _made(name: str, named: Named, channels: int, size: int) -> Small | Backbone:
     if named.net == "small":
         return _small(name, named, channels)
     borrowed = _borrow(name, named, size)
@@ -76,7 +81,7 @@ def encoder(name: str, channels: int, size: int) -> nn.Module:
     return made
 
 
-def _small(name: str, named: Named, channels: int) -> nn.Module:
+def _small(name: str, named: Named, channels: int) -> Small:
     made = Small(channels)
     if named.published:
         raise ConfigError(f"encoder {name!r}: there are no published weights of `small`; start from a run or a file")

@@ -21,6 +21,7 @@ class Small(nn.Sequential):
     """
 
     start: dict[str, Any] | None = None  # as of `Backbone`
+    takes: tuple[int, int, int] | None = None
 
     def __init__(self, channels: int) -> None:
         layers: list[nn.Module] = []
@@ -72,10 +73,12 @@ class Backbone(nn.Module):
     """A borrowed net without its classifier; `width` is the length of its embedding.
 
     `start` says which given weights it has: their `sha256`, the `architecture` that is the same net with random ones,
-    and `unused` tensors of a file; None for random weights.
+    and `unused` tensors of a file; None for random weights. `takes` is the shape (C, H, W) of the pictures it was made
+    for.
     """
 
     start: dict[str, Any] | None = None
+    takes: tuple[int, int, int] | None = None
 
     def __init__(self, net: nn.Module, width: int, planes: Planes | None = None) -> None:
         super().__init__()
