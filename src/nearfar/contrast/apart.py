@@ -5,7 +5,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .pairs import Weights
 from .relation import WeightRelation
+
+
+def _met(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Near and far of (key, view) against (key, view), whatever is unknown and whoever belongs to no view."""
+    (key, view), (other, where) = anchors.T[:, :, None], candidates.T[:, None, :]
+    known, same = (key >= 0) & (other >= 0), key == other
+    return known & same, known & ~same & ((view == where) | (view < 0) | (where < 0))
+
+
+class _InOneBatch(WeightRelation):
+    """The same where all keys are known and all rows have a view, as in most batches: with half of the passes."""
+
+    def weights(self, over: str, rows: slice, columns: slice) -> Weights:
+        """See `Relation.weights`; only what is asked for is worked out."""
+        if over == "any":
+            return super().weights(over, rows, columns)
+        (key, view), (other, where) = self.anchors[rows].T, self.candidates[columns].T
+        if over == "far":
+            return Weights((key[:, None] != other[None, :]).logical_and_(view[:, None] == where[None, :]))
+        near = key[:, None] == other[None, :]
+        near.diagonal(rows.start - columns.start).fill_(False)  # a row against itself
+        return Weights(near)
 
 
 def within_views(keys: Tensor, views: Tensor, more: Tensor | None = None) -> WeightRelation:
@@ -21,18 +44,12 @@ def within_views(keys: Tensor, views: Tensor, more: Tensor | None = None) -> Wei
     >>> counts.near.tolist(), counts.far.tolist(), counts.ignored.tolist()
     ([1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2], [2, 2, 2, 2, 2, 2])
     """
-
-    def weight(anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        (key, view), (other, where) = anchors.T[:, :, None], candidates.T[:, None, :]
-        known, same = (key >= 0) & (other >= 0), key == other
-        met = (view == where) | (view < 0) | (where < 0)
-        return known & same, known & met & ~same
-
     rows = torch.stack([keys, views], 1)
     if more is None:
-        made = WeightRelation(weight, rows, symmetric=True)
+        plain = not bool((rows < 0).any())
+        made = (_InOneBatch if plain else WeightRelation)(_met, rows, symmetric=True)
         made.keys = keys, keys
         return made
-    made = WeightRelation(weight, rows, torch.cat([rows, torch.stack([more, torch.full_like(more, -1)], 1)]))
+    made = WeightRelation(_met, rows, torch.cat([rows, torch.stack([more, torch.full_like(more, -1)], 1)]))
     made.own, made.keys = torch.arange(len(rows), device=rows.device), (keys, torch.cat([keys, more]))
     return made
