@@ -31,7 +31,10 @@ def methods(
                 n: {"near": m.near, "far": m.far, "source": m.source, "labels": m.supervised, "options": _options(m)}
                 for n, m in room.catalogue().items()
             },
-            "objectives": {n: {"formula": o.formula, "source": o.source} for n, o in objectives.catalogue().items()},
+            "objectives": {
+                n: {"formula": o.formula, "source": o.source, "unconfirmed": o.reconstructed}
+                for n, o in objectives.catalogue().items()
+            },
         }
         typer.echo(json.dumps(entries, indent=1))
     elif name is None:
@@ -55,8 +58,10 @@ def objectives(
 
     entries = room.catalogue()
     if name is None:
+        width = max(map(len, entries))
         for n, kind in entries.items():
-            typer.echo(f"{n:<18} {(kind.__doc__ or '').strip().splitlines()[0]}")
+            mark = " [unconfirmed in part]" if kind.reconstructed else ""
+            typer.echo(f"{n:<{width}} {(kind.__doc__ or '').strip().splitlines()[0]}{mark}")
         return
     if name not in entries:
         raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
