@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nearfar.contrast import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
+from nearfar.contrast import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, ShiftedCosine, Similarity
 from nearfar.contrast.blocks import Link, pair_scores, scores_of
 from nearfar.contrast.similarity import Constant, unit
 
 SIMILARITIES = [
     Cosine(),
+    ShiftedCosine((0.3, -0.2, 0.5)),
+    ShiftedCosine((0.4,)),
     Dot(),
     NegativeEuclidean(),
     NegativeEuclidean(normalize=False),
@@ -33,6 +35,10 @@ def rows(seed: int, n: int) -> Tensor:
 def naive(similarity: Similarity, a: Tensor, c: Tensor) -> float:
     x, y = a.tolist(), c.tolist()
     if isinstance(similarity, Cosine) or getattr(similarity, "normalize", False):
+        x, y = ([v / math.sqrt(sum(w * w for w in r)) for v in r] for r in (x, y))
+    if isinstance(similarity, ShiftedCosine):
+        centre = similarity.centre * (3 // len(similarity.centre))
+        x, y = ([v - c for v, c in zip(r, centre, strict=True)] for r in (x, y))
         x, y = ([v / math.sqrt(sum(w * w for w in r)) for v in r] for r in (x, y))
     if isinstance(similarity, Cosine | Dot):
         return sum(p * q for p, q in zip(x, y, strict=True))
@@ -87,7 +93,7 @@ def test_rows_of_norm_zero_have_finite_scores_and_gradients(similarity: Similari
     scores = scores_of(similarity, *similarity.prepare(a, c, 0.5))
     scores.sum().backward()
     assert torch.isfinite(scores).all() and torch.isfinite(a.grad).all() and torch.isfinite(c.grad).all()
-    if isinstance(similarity, Cosine):
+    if similarity == Cosine():
         assert not scores[1].any() and not scores[:, 2].any()
 
 
@@ -140,9 +146,9 @@ def test_the_slope_of_the_link_is_that_of_autograd(similarity: Similarity):
 
 @every
 def test_what_unrelated_rows_score(similarity: Similarity):
-    z = torch.eye(2, dtype=torch.float64)
+    z = torch.eye(2, 3, dtype=torch.float64)
     if similarity.unrelated is None:
-        assert not similarity.normalize  # type: ignore[attr-defined]
+        assert isinstance(similarity, ShiftedCosine) or not similarity.normalize  # type: ignore[attr-defined]
     else:
         u, v = similarity.prepare(z[:1], z[1:], 1.0)
         assert float(scores_of(similarity, u, v)) == pytest.approx(similarity.unrelated)
@@ -172,3 +178,13 @@ def test_squared_distance_is_two_minus_two_cosines_on_unit_rows():
 def test_a_constant_scores_all_pairs_alike():
     u, v = Constant(0.5).prepare(rows(0, 2), rows(1, 3), torch.tensor(0.25))
     assert scores_of(Constant(0.5), u, v).tolist() == [[2.0] * 3] * 2
+
+
+def test_a_centre_is_the_mean_of_unit_rows_and_of_their_width():
+    z = rows(0, 5)
+    want = torch.stack([r / r.norm() for r in z]).mean(0)
+    made = ShiftedCosine.around(z)
+    torch.testing.assert_close(torch.tensor(made.centre, dtype=torch.float64), want)
+    assert made == ShiftedCosine(list(made.centre)) and repr(made) == "ShiftedCosine(3 numbers)"
+    with pytest.raises(ValueError, match="the centre has 3 numbers, the rows have 4"):
+        made.prepare(torch.ones(2, 4), torch.ones(2, 4), 1.0)

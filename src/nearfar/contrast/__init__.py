@@ -10,7 +10,7 @@ from .pairs import Counts, Pairs, Weights
 from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
 from .relation import KeyRelation, PairRelation, Relation, WeightRelation, matching, opposite, paired, same_key
 from .scores import Scores
-from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, Similarity
+from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, ShiftedCosine, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Reduction",
     "Relation",
     "Scores",
+    "ShiftedCosine",
     "Similarity",
     "Softplus",
     "Strategy",

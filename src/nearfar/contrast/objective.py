@@ -278,7 +278,7 @@ class Composition(Objective):
 
     def pieces(self) -> dict[str, str]:
         """What the objective is made of; the statistics are those it really asks for, seen on a batch of four rows."""
-        z = torch.eye(2, 4, device=next((p.device for p in self.parameters()), None))
+        z = torch.eye(2, self.similarity.width or 4, device=next((p.device for p in self.parameters()), None))
         asked: list[str] = []
 
         class Recording(Scores):

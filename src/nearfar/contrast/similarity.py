@@ -73,6 +73,11 @@ class Similarity:
         """What two unrelated (orthogonal) rows score; None where it depends on their lengths."""
         return 0.0
 
+    @property
+    def width(self) -> int | None:
+        """The only width of rows that it takes; None for any."""
+        return None
+
     def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
         """Rows U (R, K) and V (C, K) whose products, after the link, are the scores divided by the temperature."""
         raise NotImplementedError
@@ -113,6 +118,60 @@ class Cosine(Similarity):
         """Unit rows, the anchors divided by the temperature."""
         left = unit(anchors)
         return left / temperature, left if candidates is anchors else unit(candidates)
+
+
+@dataclass(frozen=True)
+class ShiftedCosine(Cosine):
+    """Cosine of the angle between two unit rows as seen from a centre, in [-1, 1]; `()` is the origin, as `Cosine`.
+
+    Features of one kind lie close together, and to spread them about the origin would scatter them over the sphere;
+    about their own mean they are told apart where they are. The centre is D numbers, or one for all columns; it does
+    not learn.
+
+    >>> ShiftedCosine.around(torch.eye(2)).centre                   # the mean of unit rows
+    (0.5, 0.5)
+    """
+
+    centre: tuple[float, ...] = ()
+    formula: ClassVar[str] = "s_ij = cos(z_i / |z_i| - c, z_j / |z_j| - c)"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centre", tuple(float(x) for x in self.centre))
+
+    @classmethod
+    def around(cls, rows: Tensor) -> ShiftedCosine:
+        """Seen from the mean of the unit rows (N, D), such as the embeddings of all training items before training."""
+        return cls(tuple(unit(rows.detach()).mean(0).tolist()))
+
+    @property
+    def unrelated(self) -> float | None:
+        """Not known, but from the origin."""
+        return None if self.centre else 0.0
+
+    @property
+    def width(self) -> int | None:
+        """That of the centre."""
+        return len(self.centre) if len(self.centre) > 1 else None
+
+    def shifted(self, rows: Tensor) -> Tensor:
+        """Unit rows less the centre (N, D).
+
+        Raises:
+            ValueError: the centre is of another width.
+        """
+        if not self.centre:
+            return unit(rows)
+        if self.width not in (None, rows.shape[1]):
+            raise ValueError(f"the centre has {len(self.centre)} numbers, the rows have {rows.shape[1]}")
+        return unit(rows) - rows.new_tensor(self.centre)
+
+    def prepare(self, anchors: Tensor, candidates: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+        """Unit rows of what is seen from the centre."""
+        left = self.shifted(anchors)
+        return super().prepare(left, left if candidates is anchors else self.shifted(candidates), temperature)
+
+    def __repr__(self) -> str:
+        return f"ShiftedCosine({len(self.centre)} numbers)" if self.centre else "ShiftedCosine()"
 
 
 @dataclass(frozen=True)

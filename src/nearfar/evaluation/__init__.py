@@ -6,6 +6,7 @@ encoder and what gives its rows. Knows no modality, no run and no file.
 
 from __future__ import annotations
 
+from .anomaly import anomaly_scores, auroc
 from .bootstrap import Difference, bootstrap_mean, paired_difference
 from .classification import Classification, classify, confusion_matrix
 from .clustering import Clustering, clustering
@@ -42,6 +43,8 @@ __all__ = [
     "Retrieval",
     "Segmentation",
     "alignment",
+    "anomaly_scores",
+    "auroc",
     "bootstrap_mean",
     "channel_std",
     "class_consistency",

@@ -38,6 +38,7 @@ from .ranking import Angular, FastAP, RankedList, SmoothAP, TupletMargin
 from .regression import CosineRegression
 from .rotation import rotation_agnostic, turned_ids
 from .salient import SepCLR
+from .shifted import MeanShifted
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .targets import ConR, by_targets, confused, mixtures
@@ -79,6 +80,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Debiased,
     HardNegative,
     HardContrastive,
+    MeanShifted,
     MACL,
     Encouraging,
     CACR,
