@@ -38,6 +38,7 @@ from .ranking import Angular, FastAP, RankedList, SmoothAP, TupletMargin
 from .regression import CosineRegression
 from .rotation import rotation_agnostic, turned_ids
 from .salient import SepCLR
+from .selection import TripletBand, TripletEasyHard, sampled_far
 from .shifted import MeanShifted
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
@@ -52,6 +53,8 @@ _ENTRIES: tuple[type[Objective], ...] = (
     TripletAll,
     TripletHard,
     TripletSemiHard,
+    TripletBand,
+    TripletEasyHard,
     LiftedStructure,
     GeneralizedLifted,
     Circle,
@@ -192,6 +195,7 @@ __all__ = [
     "split_domains",
     "to_classes",
     "to_places",
+    "sampled_far",
     "to_proxies",
     "turned_ids",
     *catalogue(),
