@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
-from nearfar.models.heads import NonNegative, projector
+from nearfar.models.heads import AdaptiveHeads, NonNegative, projector
 from nearfar.models.maps import cells_of, map_width, with_map
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
 from nearfar.models.momentum import MomentumCopy, ramp
@@ -13,6 +13,7 @@ from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import Queue
 
 __all__ = [
+    "AdaptiveHeads",
     "LinkedBank",
     "MomentumCopy",
     "NonNegative",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, relu
+from torch.nn.functional import gelu, normalize, relu
 
 from nearfar.errors import ConfigError
 
@@ -91,3 +92,31 @@ def projector(
     if activation != "none":
         parts.append(NonNegative(activation))
     return nn.Sequential(*parts)
+
+
+class AdaptiveHeads(nn.Module):
+    """Several projections of an embedding (B, width), and of each a code from which temperatures of pairs are made.
+
+    ``heads`` projectors, each followed by a two-layer perceptron from its unit projection to ``codes`` numbers. The
+    result (B, heads (out + codes)) has all projections first and all codes behind them, as
+    `nearfar.objectives.AdaptiveMultiHead` takes it. Source: Wang et al. 2023, Adaptive Multi-head Contrastive Learning,
+    reconstructed from a description.
+
+    >>> import torch
+    >>> AdaptiveHeads(16, 32, out=8, heads=3, codes=4)(torch.zeros(5, 16)).shape
+    torch.Size([5, 36])
+    """
+
+    def __init__(self, width: int, hidden: int, out: int, heads: int = 3, codes: int = 8) -> None:
+        super().__init__()
+        for name, value in (("heads", heads), ("codes", codes)):
+            if value < 1:
+                raise ConfigError(f"AdaptiveHeads: {name} is {value}; it must be at least 1")
+        self.projectors = nn.ModuleList(projector(width, hidden, out) for _ in range(heads))
+        self.coders = nn.ModuleList(projector(out, out, codes, norm="none") for _ in range(heads))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Projections and codes side by side."""
+        projections = [head(embedding) for head in self.projectors]
+        codes = [code(normalize(z, dim=1)) for code, z in zip(self.coders, projections, strict=True)]
+        return torch.cat([*projections, *codes], 1)

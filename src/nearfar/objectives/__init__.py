@@ -27,6 +27,7 @@ from .manyviews import MultiViewDHEL, MultiViewInfoNCE
 from .margins import ArcFace, CosFace, NormalizedSoftmax, SphereFace
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
 from .moments import BarlowTwins, VICReg
+from .multihead import AdaptiveMultiHead
 from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
 from .places import PixContrast, PixPro, best_matches, cell_centres, to_places
@@ -73,6 +74,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     SupCon,
     PolyView,
     KernelInfoNCE,
+    AdaptiveMultiHead,
     MultiViewInfoNCE,
     MultiViewDHEL,
     KCL,
