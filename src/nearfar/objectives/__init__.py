@@ -20,6 +20,7 @@ from .energy import KCL
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
 from .gated import GatedPairs, drawn_partners
 from .graphs import GraphSpectral, ends, from_graph
+from .hedged import Hedged
 from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
@@ -125,6 +126,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     NadarayaWatson,
     PixContrast,
     PixPro,
+    Hedged,
     EnergyConfusion,
     MMD,
     CORAL,
@@ -194,10 +196,10 @@ __all__ = [
     "propagated",
     "quality_weights",
     "rotation_agnostic",
+    "sampled_far",
     "split_domains",
     "to_classes",
     "to_places",
-    "sampled_far",
     "to_proxies",
     "turned_ids",
     *catalogue(),
