@@ -72,6 +72,9 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("proxy", (5, 7), "ring", {"objective": "ProxyAnchor"}),
     Trial("triplet", (5, 7), "ring", {"objective": "TripletAll"}),
     Trial("triplet", (5, 7), "gathered", {"objective": "TripletHard"}),
+    Trial("triplet", (5, 7), "ring", {"objective": "BoundaryMargin", "boundary": 1.2, "memory": 20}),
+    Trial("supcon", (12, 0), "gathered", {"objective": "Circle", "memory": 50, "memory_from": 2}),
+    Trial("proxy", (5, 7), "ring", {"objective": "SoftTriple", "centres": 2}),
     Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
 ]

@@ -136,9 +136,9 @@ def test_the_value_and_the_gradients_are_the_published_ones(
     ("options", "loss"),
     [
         ({"objective": "TripletHard"}, 0.928484),
-        ({"objective": "TripletHard", "margin": None}, 1.127728),
+        ({"objective": "TripletHard", "soft": True}, 1.127728),
         ({"objective": "TripletAll"}, 0.513520),
-        ({"objective": "TripletAll", "margin": None}, 0.740560),
+        ({"objective": "TripletAll", "soft": True}, 0.740560),
     ],
 )
 def test_triplets_are_the_published_ones(options: dict, loss: float):
@@ -438,7 +438,7 @@ def test_options_say_what_they_mean_and_unknown_ones_are_refused(name: str):
         ("moco", {"momentum": 1.1}, "momentum"),
         ("swav", {"epsilon": 0}, "epsilon"),
         ("vicreg", {"form": "book"}, "form"),
-        ("triplet", {"margin": None}, "no soft margin; set a margin"),
+        ("triplet", {"soft": True}, "TripletSemiHard takes no soft; leave out"),
         ("triplet", {"objective": "NTXent"}, "objective"),
         ("wmse", {"eps": 1.0}, "eps"),
     ],

@@ -8,12 +8,27 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..contrast import Objective
 from ..data.batch import Batch
 from ..data.sampling import BoundSampler, EpochSampler, LabelSampler, one_of_each
 from ..data.source import Source
 from ..errors import ConfigError, DataError
 from ..models.heads import Activation, projector
+from ..objectives import catalogue
 from .method import Contrast, Method, MethodOptions
+
+
+def built(name: str, **said: Any) -> Objective:
+    """The objective of that name with what options say of it; None leaves an argument to the objective.
+
+    Raises:
+        ValueError: it takes no such argument.
+    """
+    kind, given = catalogue()[name], {key: value for key, value in said.items() if value is not None}
+    for key, value in given.items():
+        if key not in kind.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise ValueError(f"{name} takes no {key}; leave out {key} = {value!r}")
+    return kind(**given)
 
 
 class LabelledOptions(MethodOptions):
