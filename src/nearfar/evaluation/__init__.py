@@ -12,6 +12,7 @@ from .classification import Classification, classify, confusion_matrix
 from .clustering import Clustering, clustering
 from .comparison import compare_table, sections, to_rows
 from .dense import DenseResult, dense_probe
+from .enrolment import Enrolled, enrol
 from .evaluate import ALL_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
@@ -32,6 +33,7 @@ __all__ = [
     "Clustering",
     "DenseResult",
     "Difference",
+    "Enrolled",
     "Evaluation",
     "EvaluationSettings",
     "FewShotResult",
@@ -56,6 +58,7 @@ __all__ = [
     "confusion_matrix",
     "dense_probe",
     "effective_rank",
+    "enrol",
     "evaluate_vectors",
     "feature_correlation",
     "feature_map",

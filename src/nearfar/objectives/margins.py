@@ -29,7 +29,7 @@ class NormalizedSoftmax(Composition):
 
     Args:
         norm: weight of the mean of (|z_i| - 1)^2, which keeps the rows themselves near the unit sphere. For classes
-            that come later, each enrolled as the mean of the unit rows of a few of its items and told by cosine.
+            that come later, enrolled by the mean of a few unit rows of each (`nearfar.evaluation.enrol`).
 
     >>> from nearfar.objectives import to_proxies
     >>> items, weights = torch.eye(4)[[0, 1, 1]], torch.eye(4)[:2]
