@@ -77,6 +77,13 @@ def meetings(cases: list[Case]) -> Iterator[tuple[Case, Scene]]:
         yield from ((case, scene) for scene in scenes if meets(case, scene))
 
 
+def agenda(cases: list[Case], world: int) -> Iterator[tuple[Case, Scene]]:
+    """Who meets whom: in two processes all, in one or three the telling scenes and a third of the others."""
+    for number, (case, scene) in enumerate(meetings(cases)):
+        if world == 2 or scene.name in TELLING or not case.compares or number % 3 == 0:
+            yield case, scene
+
+
 def strategies(case: Case, scene: Scene, world: int) -> tuple[Strategy, ...]:
     """The strategies of one meeting: all, or the one whose turn it is."""
     # A case changes them from scene to scene, and a scene from case to case.
@@ -152,7 +159,7 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world)
     wrong, met = [], []
     named = sys.argv[5:]
-    for case, scene in meetings([c for c in EVERY if not named or c.entry in named]):
+    for case, scene in agenda([c for c in EVERY if not named or c.entry in named], world):
         met.append(f"{case.name}, {scene.name}")
         wrong += check(case, scene, rank, world, strategies(case, scene, world))
     Path(sys.argv[4]).write_text(json.dumps({"met": met, "wrong": wrong}))

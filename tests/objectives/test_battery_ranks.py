@@ -12,7 +12,7 @@ import pytest
 import torch
 from cases import BY_NAME, EVERY
 from scenes import SCENE
-from spread import in_order_of_rank, meetings, other, part_of, plain, shares
+from spread import agenda, in_order_of_rank, meetings, other, part_of, plain, shares
 
 from nearfar.objectives import NTXent, catalogue
 
@@ -33,7 +33,7 @@ def test_several_processes_give_the_value_and_gradients_of_one(world: int, tmp_p
         assert worker.returncode == 0, said
     for rank in range(world):
         report = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert report["met"] == [f"{case.name}, {scene.name}" for case, scene in meetings(EVERY)]
+        assert report["met"] == [f"{case.name}, {scene.name}" for case, scene in agenda(EVERY, world)]
         assert not report["wrong"]
 
 
