@@ -35,11 +35,13 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: 
     def everywhere(columns: Tensor) -> Tensor:
         return columns if ranks is None else torch.stack(ranks.gather(columns[None])).logsumexp(0)[0]
 
+    # Processes may take different roads below: what they exchange is the same on both.
     if not len(logs) or not iterations or not float(logs.max() - logs.min()) <= SAFE_SPAN:
+        row, column = logs.new_zeros(len(logs)), logs.new_zeros(logs.shape[1])
         for _ in range(iterations):
-            logs = logs - everywhere(logs.logsumexp(0))
-            logs = logs - logs.logsumexp(1, keepdim=True)
-        return logs.exp()
+            column = -everywhere((logs + row[:, None]).logsumexp(0))
+            row = -(logs + column).logsumexp(1)
+        return (logs + row[:, None] + column).exp()
     top = logs.amax(1)
     table, row, column = (logs - top[:, None]).exp(), top, top.new_zeros(logs.shape[1])
     for _ in range(iterations):  # row and column: logarithms of the factors of table
