@@ -243,7 +243,7 @@ class _Look:
         return self.method.encoder.to(TrainingSettings(**self.run.config["training"]).resolve_device())
 
     def _views(self) -> Views:
-        return self.run.modality.views(self.run.config["source"], 1, self.run.options)
+        return self.run.modality.views(self.run.config["source"], 1, self.run.options, self._encoder())
 
     def _maps(self, source: Source) -> Callable[[slice], torch.Tensor]:
         if self.method is None:

@@ -73,7 +73,7 @@ def _embedded(
         with torch.inference_mode(), tqdm(total=count, unit=" items", disable=not progress, desc="embedding") as bar:
             for batch in batches:
                 rows = source.rows(batch).to(device)
-                out.append(encoder(views.plain(rows)).float().cpu().numpy())
+                out.append(encoder(views.plain(rows).to(device)).float().cpu().numpy())
                 bar.update(len(rows))
     finally:
         encoder.train(was_training)

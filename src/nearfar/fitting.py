@@ -61,7 +61,7 @@ def trainer_of(
         if team.alone and watch is not None:
             raise ConfigError(f"a watch looks at the method in this process, and devices = {devices} trains in others")
         method.spread(Strategy(SPREAD))
-    views = run.modality.views(run.config["source"], method.options.views, run.options)
+    views = run.modality.views(run.config["source"], method.options.views, run.options, method.encoder)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
     if run.start is not None:
         identity["start"] = run.start

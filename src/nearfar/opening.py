@@ -41,7 +41,7 @@ class Untrained(Run):
     def _made(self, with_start: bool) -> Method:
         with preserved():
             seed_all(self.config["training"]["seed"])
-            _, encoder, now = starting.build(self.modality, self.config["encoder"], self.config["source"])
+            _, encoder, now = starting.build(self.modality, self.config["encoder"], self.config["source"], self.options)
             starting.check_same(self.config["encoder"], self.start, now)
             return Method(encoder, Method.Options(**self.config["method_options"]))
 
@@ -87,7 +87,7 @@ def open_run(
     try:
         with preserved():
             seed_all(seed)
-            name, _, start = starting.build(made, starting.full_name(str(text)), facts)
+            name, _, start = starting.build(made, starting.full_name(str(text)), facts, chosen)
     except ConfigError as error:
         raise ConfigError(f"{text} is no run folder, and as an encoder: {error}") from None
     config = {

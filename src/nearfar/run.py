@@ -149,10 +149,11 @@ class Run:
         with preserved():
             seed_all(self.config["training"]["seed"])
             if with_start:
-                _, encoder, now = starting.build(self.modality, name, facts)
+                _, encoder, now = starting.build(self.modality, name, facts, self.options)
                 starting.check_same(name, self.start, now)
             else:
-                encoder = starting.blank(self.modality, name, self.start, facts)
+                kept = self.path / starting.KEPT
+                encoder = starting.blank(self.modality, name, self.start, facts, self.options, kept)
             return kind(encoder, kind.Options(**self.config["method_options"]))
 
     @cached_property
@@ -226,7 +227,7 @@ class Run:
         devices: int = 1,
     ) -> np.ndarray:
         """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
-        views = self.modality.views(self.config["source"], 2, self.options)
+        views = self.modality.views(self.config["source"], 2, self.options, method.encoder)
         device = TrainingSettings(**self.config["training"]).resolve_device()
         return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size, devices)
 
@@ -277,7 +278,7 @@ def fit(
             run, source, team, shown(progress), watch
         )  # first, so that impossible settings leave no run
         config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).encode()
-        team.same(lambda: save(run.path / CONFIG, config))
+        team.same(lambda: _settle(run, trainer.method, config))
         train(run, trainer, source, team, resume=False)
         return run
 
@@ -304,13 +305,14 @@ def _begin(
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
     _check_labels(kind, source)
     facts = source.describe()
-    method_options = method_options.settled(facts, getattr(options, "count", None))
-    _check_views(kind, made, made.views(facts, method_options.views, options))
+    method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
     with preserved():
         seed_all(training.seed)
-        encoder_name, _, start = starting.build(made, encoder and starting.full_name(encoder), facts)
+        encoder_name, net, start = starting.build(made, encoder and starting.full_name(encoder), facts, options)
+    _check_views(kind, made, made.views(facts, method_options.views, options, net))
     if start is not None:
-        training = TrainingSettings(**{**starting.FINE_TUNING, **_of(TrainingSettings, settings)})
+        usual = getattr(net, "fine_tuning", starting.FINE_TUNING)
+        training = TrainingSettings(**{**usual, **_of(TrainingSettings, settings)})
     _check_start(training.average_with_start, start)
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -424,6 +426,13 @@ def recognised(data: Any, settings: dict[str, Any]) -> Modality:
     return modalities.recognise(Path(data).expanduser(), settings)
 
 
+def _settle(run: Run, method: Any, config: bytes) -> None:
+    """Make the folder of a run: its configuration, and what its encoder needs beside weights."""
+    if hasattr(method.encoder, "keep"):
+        method.encoder.keep(run.path / starting.KEPT)
+    save(run.path / CONFIG, config)
+
+
 def _check_free(out: Path) -> None:
     """Refuse a folder that holds a run, or anything that a run would overwrite."""
     there = [name for name in WRITTEN if (out / name).exists()]
@@ -452,6 +461,11 @@ def _check_labels(kind: type[Method], source: Source) -> None:
 
 
 def _check_views(kind: type[Method], modality: modalities.Modality, views: modalities.Views) -> None:
+    if "far" in getattr(views, "roles", ()) and not kind.takes_far:
+        raise ConfigError(
+            f"{kind.name} has no use for what these data give as far from their items; use the method pairs, or leave "
+            "those columns out"
+        )
     lacking = [asked for asked in kind.asks if not hasattr(views, asked)]
     if lacking:
         raise ConfigError(

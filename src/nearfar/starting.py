@@ -14,6 +14,7 @@ from .models.digest import digest
 
 CONFIG = "config.yaml"
 FINE_TUNING = {"lr": 1e-4, "layer_decay": 0.75, "warmup": 0.2}  # for settings that nobody set, see docs/pretrained.md
+KEPT = "encoder"  # folder of a run with what its encoder needs beside weights
 
 
 def is_run(name: str | Path) -> bool:
@@ -33,26 +34,36 @@ def full_name(name: str) -> str:
     return f"hf/{folder.resolve()}" if library == "hf" and folder.is_dir() else name
 
 
-def build(modality: Modality, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module, dict[str, Any] | None]:
+def build(
+    modality: Modality, name: str | None, facts: dict[str, Any], options: Any
+) -> tuple[str, nn.Module, dict[str, Any] | None]:
     """The encoder of a full name, the default one for None: that name, the module, and what it starts from.
 
     The last is None for random weights, else JSON with `sha256` of the weights, `architecture`, the name of the same
-    net with random ones, and perhaps `shape`, for which that is built. The caller seeds torch.
+    net with random ones, and perhaps `shape`, for which that is built. `options` are those of the modality. The caller
+    seeds torch.
 
     Raises:
         ConfigError: there is no such encoder, or it does not take such rows.
     """
     if name is not None and Path(name).is_absolute():
-        return _of_run(modality, Path(name), facts)
-    full, made = modality.encoder(name, facts)
+        return _of_run(modality, Path(name), facts, options)
+    full, made = modality.encoder(name, facts, options)
     return full, made, getattr(made, "start", None)
 
 
-def blank(modality: Modality, name: str, start: dict[str, Any] | None, facts: dict[str, Any]) -> nn.Module:
-    """The encoder that `build` gave, with random weights: for a checkpoint to fill, whatever became of its start."""
+def blank(
+    modality: Modality, name: str, start: dict[str, Any] | None, facts: dict[str, Any], options: Any, kept: Path
+) -> nn.Module:
+    """The encoder that `build` gave, with random weights: for a checkpoint to fill, whatever became of its start.
+
+    `kept` is the folder with what the encoder left there beside its weights (see `Modality.encoder`), if it did.
+    """
+    if kept.is_dir():
+        return modality.encoder(f"kept/{kept}", facts, options)[1]
     if start is None:
-        return modality.encoder(name, facts)[1]
-    return modality.encoder(start["architecture"], {**facts, "shape": start.get("shape", facts["shape"])})[1]
+        return modality.encoder(name, facts, options)[1]
+    return modality.encoder(start["architecture"], {**facts, "shape": start.get("shape", facts["shape"])}, options)[1]
 
 
 def check_same(name: str, then: dict[str, Any] | None, now: dict[str, Any] | None) -> None:
@@ -78,7 +89,9 @@ def average(encoder: nn.Module, start: nn.Module, share: float) -> None:
             value.lerp_(theirs[name].to(value), share)
 
 
-def _of_run(modality: Modality, path: Path, facts: dict[str, Any]) -> tuple[str, nn.Module, dict[str, Any]]:
+def _of_run(
+    modality: Modality, path: Path, facts: dict[str, Any], options: Any
+) -> tuple[str, nn.Module, dict[str, Any]]:
     """The encoder of an earlier run, as its newest checkpoint has it."""
     from .run import Run
 
@@ -97,7 +110,7 @@ def _of_run(modality: Modality, path: Path, facts: dict[str, Any]) -> tuple[str,
         "architecture": before["architecture"] if before else earlier.config["encoder"],
         "shape": before.get("shape", theirs) if before else theirs,
     }
-    made = blank(modality, str(path), start, facts)
+    made = blank(modality, str(path), start, facts, options, earlier.path / KEPT)
     try:
         made.load_state_dict(trained.state_dict())
     except RuntimeError as error:

@@ -88,7 +88,8 @@ def compare(
         bars = Progress(len(chosen) * seeds, progress, say, made_budget.seconds)
         rows = row_parts.read(path, kind, options, out / "cache", TEST_SHARE, bars.shown)
         with preserved():
-            name, _, start = starting.build(kind, encoder and starting.full_name(encoder), rows.train.describe())
+            wanted = encoder and starting.full_name(encoder)
+            name, _, start = starting.build(kind, wanted, rows.train.describe(), options)
         plan = Plan(
             data=str(path),
             given=str(data),

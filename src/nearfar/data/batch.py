@@ -12,8 +12,9 @@ from torch import Tensor
 
 from nearfar.errors import DataError
 
-Role = Literal["whole", "small"]
-"""What a view is for: a "whole" view shows most of an item and may be a target; a "small" one shows a part of it."""
+Role = Literal["whole", "small", "far"]
+"""What a view is for: a "whole" view shows most of an item and may be a target; a "small" one shows a part of it; a
+"far" one is no view of the item at all, but what was given as far from it."""
 
 
 @dataclass
@@ -24,9 +25,10 @@ class Batch:
         views: V tensors (B, ...), row i of each made from item `ids[i]`.
         ids: (B,) int64, which item; equal ids are never far apart.
         labels: (B,) int64 with -1 for unknown, or None.
-        roles: for every view what it is for, "whole" or "small"; all are whole unless given.
+        roles: for every view what it is for, "whole", "small" or "far"; all are whole unless given.
         boxes: for every view (B, 4) where in its items it was cut, top, left, bottom, right in their own units; of a
             mirrored view left is the larger one. None where views do not say it.
+        targets: (B,) how alike the first two views of each item are, in the data's own units; None where nobody said.
 
     Raises:
         DataError: when the lengths differ, there is no view, or none is whole.
@@ -42,18 +44,21 @@ class Batch:
     labels: Tensor | None = None
     roles: Sequence[Role] = ()
     boxes: list[Tensor] | None = None
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        lengths = [len(column) for column in (*self.views, *(() if self.labels is None else (self.labels,)))]
+        given = [column for column in (self.labels, self.targets) if column is not None]
+        lengths = [len(column) for column in (*self.views, *given)]
         if not self.views or any(length != len(self.ids) for length in lengths):
-            raise DataError(f"a batch of {len(self.ids)} ids has views and labels of lengths {lengths}")
+            raise DataError(f"a batch of {len(self.ids)} ids has views, labels and targets of lengths {lengths}")
         if self.boxes is not None and [tuple(box.shape) for box in self.boxes] != [(len(self), 4)] * len(self.views):
             shapes = [tuple(box.shape) for box in self.boxes]
             raise DataError(f"{len(self.views)} views of {len(self)} items have boxes of shapes {shapes}")
         self.roles = list(self.roles) or ["whole"] * len(self.views)
         if len(self.roles) != len(self.views) or not set(self.roles) <= set(get_args(Role)) or not self.whole:
             raise DataError(
-                f"{len(self.views)} views have the roles {self.roles}; each is 'whole' or 'small', one at least 'whole'"
+                f"{len(self.views)} views have the roles {self.roles}; each is 'whole', 'small' or 'far', "
+                "one at least 'whole'"
             )
 
     def __len__(self) -> int:
@@ -67,6 +72,15 @@ class Batch:
         [0, 1]
         """
         return [number for number, role in enumerate(self.roles) if role == "whole"]
+
+    def given(self, number: int) -> Tensor:
+        """(B,) bool: which items have something in a view; a row with nothing is -1 (whole numbers) or NaN throughout.
+
+        >>> Batch([torch.zeros(2, 3), torch.tensor([[7, 8], [-1, -1]])], torch.arange(2)).given(1).tolist()
+        [True, False]
+        """
+        view = self.views[number].flatten(1)
+        return ~(view.isnan() if view.is_floating_point() else view == -1).all(1)
 
     def onto_whole(self) -> list[tuple[int, int]]:
         """(i, j): every view i beside every whole view j other than itself, as methods with targets compare them.
@@ -85,4 +99,5 @@ class Batch:
             None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
             self.roles,
             None if self.boxes is None else [box.to(device, non_blocking=non_blocking) for box in self.boxes],
+            None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
         )

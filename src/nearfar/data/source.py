@@ -34,11 +34,14 @@ class Source:
         labels: (N,) int64 with -1 for unknown, or None when there are no labels at all.
         classes: names of the labels, [] when there are none.
         names: N texts for people: a file path, or "file.npz[17]".
+        targets: (N,) float32, how alike the parts of an item are where it has two; None where nobody said.
         skipped: what was found but could not be read.
         details: further JSON-able facts for `describe`.
 
     A modality gives `rows`, `_content` and `_shape`; the rest is common.
     """
+
+    targets: np.ndarray | None = None
 
     def __init__(
         self,
@@ -67,8 +70,8 @@ class Source:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.kind}, {len(self)} items, {len(self.classes)} classes)"
 
-    def rows(self, index: np.ndarray | slice) -> torch.Tensor:
-        """Raw items at these positions, as a tensor of the caller's own."""
+    def rows(self, index: np.ndarray | slice) -> Any:
+        """Raw items at these positions, of the caller's own: a tensor, or what the views of the modality take."""
         raise NotImplementedError
 
     def select(self, index: np.ndarray) -> Source:

@@ -12,6 +12,7 @@ from .dino import DINO
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
+from .pairs import Pairs
 from .pixpro import PixPro
 from .proxy import Proxy
 from .simclr import SimCLR
@@ -38,6 +39,7 @@ _METHODS: tuple[type[Method], ...] = (
     Proxy,
     DenseCL,
     PixPro,
+    Pairs,
 )
 
 
@@ -75,6 +77,7 @@ __all__ = [
     "Method",
     "MethodOptions",
     "MoCo",
+    "Pairs",
     "PixPro",
     "Proxy",
     "SimCLR",

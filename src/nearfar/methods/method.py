@@ -79,6 +79,7 @@ class Method(nn.Module):
     source: ClassVar[str]
     supervised: ClassVar[bool] = False  # needs labels
     asks: ClassVar[tuple[str, ...]] = ()  # what views must offer beyond themselves, by the name of the attribute
+    takes_far: ClassVar[bool] = False  # has a use for views of the role "far"
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
     encoder: nn.Module
@@ -101,6 +102,11 @@ class Method(nn.Module):
     def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
         """Encoder and head on some rows of one view."""
         raise NotImplementedError
+
+    def order(self, rows: Tensor) -> Tensor | None:
+        """Lengths of rows, where the encoder tells them: rows of similar ones cost less in one micro-batch."""
+        lengths: Callable[[Tensor], Tensor] | None = getattr(self.encoder, "lengths", None)
+        return None if lengths is None else lengths(rows)
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective on the projections of the whole batch, one entry per view."""

@@ -18,17 +18,17 @@ from ..data.source import Source
 from ..errors import ConfigError
 from ..settings import Settings
 
-NAMES = ("images", "tables")
+NAMES = ("images", "text", "tables")
 
 
 class Views(Protocol):
-    """Makes random views for training, and plain rows for embedding."""
+    """Makes random views for training, and plain rows for embedding, of what `Source.rows` of the modality gives."""
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    def __call__(self, rows: Any, generator: torch.Generator) -> list[Tensor]:
         """Random views, all randomness from the generator."""
         ...
 
-    def plain(self, rows: Tensor) -> Tensor:
+    def plain(self, rows: Any) -> Tensor:
         """Rows as the encoder takes them, without randomness."""
         ...
 
@@ -90,12 +90,17 @@ class Modality(Protocol):
         """
         ...
 
-    def views(self, facts: dict[str, Any], count: int, options: Any) -> Views:
-        """Random views of such rows."""
+    def views(self, facts: dict[str, Any], count: int, options: Any, encoder: nn.Module) -> Views:
+        """Random views of such rows for an encoder, which may say how it takes them (text: its tokeniser)."""
         ...
 
-    def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
-        """The full name and the module of an encoder, the default one for None; it has a `width`."""
+    def encoder(self, name: str | None, facts: dict[str, Any], options: Any) -> tuple[str, nn.Module]:
+        """The full name and the module of an encoder, the default one for None; it has a `width`.
+
+        Where it also has `lengths(rows) -> (B,)`, rows of similar lengths share micro-batches; where it has
+        `keep(folder)`, that is called once for the folder `encoder` of a run and writes all but the weights: from then
+        on the name `kept/FOLDER` makes it, with random weights, whatever became of what it was made from.
+        """
         ...
 
     def raw(self, source: Source) -> np.ndarray:

@@ -11,6 +11,7 @@ from nearfar.models.processes import SharedBatchNorm, average_gradients, share_n
 from nearfar.models.propagation import Propagation
 from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import Queue
+from nearfar.models.record import Record
 
 __all__ = [
     "AdaptiveHeads",
@@ -20,6 +21,7 @@ __all__ = [
     "Propagation",
     "Prototypes",
     "Queue",
+    "Record",
     "SharedBatchNorm",
     "average_gradients",
     "cells_of",

@@ -173,16 +173,16 @@ def plan(
     training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
     source = _source(data, shape, made, options)
     facts = source.describe()
-    method_options = method_options.settled(facts, getattr(options, "count", None))
+    method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
     device = training.resolve_device()
     with preserved():
         seed_all(training.seed)
-        _, net, start = starting.build(made, encoder and starting.full_name(encoder), facts)
+        _, net, start = starting.build(made, encoder and starting.full_name(encoder), facts, options)
         if start is not None:
             given = {k: v for k, v in settings.items() if k in TrainingSettings.model_fields}
-            training = TrainingSettings(**{**starting.FINE_TUNING, **given})
+            training = TrainingSettings(**{**getattr(net, "fine_tuning", starting.FINE_TUNING), **given})
         learner = kind(net, method_options).to(device).train()
-        views = made.views(facts, method_options.views, options)
+        views = made.views(facts, method_options.views, options, net)
         freeze(learner, training.freeze)
         groups = parameter_groups(learner, training.layer_decay)
         steps = optimiser(training.optimiser, groups, training.lr, training.weight_decay, training.momentum)
@@ -198,7 +198,7 @@ def plan(
         items=items,
         batch_size=batch_size,
         micro_batch=training.micro_batch,
-        row=bench.rows[:1].numel() * bench.rows.element_size(),
+        row=bench.rows[:1].numel() * bench.rows.element_size() if isinstance(bench.rows, torch.Tensor) else 0,
         views=[sample.numel() * sample.element_size() for sample in bench.samples],
         projection=bench.projection_bytes(),
         steps=training.total_steps(max(1, items // batch_size)),

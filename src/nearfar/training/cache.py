@@ -113,14 +113,19 @@ def encoded(encoder: Encoder, rows: Tree, *, micro_batch: int | None, order: Ord
 
 
 def step_gradients(
-    project: Encoder, views: list[Tensor], loss_of: Callable[[list[Any]], Tensor], micro_batch: int | None
+    project: Encoder,
+    views: list[Tensor],
+    loss_of: Callable[[list[Any]], Tensor],
+    micro_batch: int | None,
+    order: Callable[[Tensor], Tensor | None] = lambda rows: None,
 ) -> list[Any]:
     """Add the gradients of ``loss_of([project(view) ...])`` to the parameters; returns the detached projections.
 
-    A micro-batch that holds all rows of a view would only encode them twice, and is left out.
+    A micro-batch that holds all rows of a view would only encode them twice, and is left out. ``order`` gives numbers
+    of the rows of a view, those of similar ones then share micro-batches, see `cached`.
     """
     micro_batch = None if micro_batch is None or micro_batch >= len(views[0]) else micro_batch
-    projections = [encoded(project, view, micro_batch=micro_batch) for view in views]
+    projections = [encoded(project, view, micro_batch=micro_batch, order=order(view)) for view in views]
     loss_of(projections).backward()
     leaves: list[Tensor] = []
     form = take_apart(projections, leaves)

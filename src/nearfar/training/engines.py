@@ -18,6 +18,7 @@ from nearfar.training.team import Team
 EngineName = Literal["ddp", "fsdp"]
 Project = Callable[[Tensor], Projection]
 LossOf = Callable[[list[Projection]], Tensor]
+Order = Callable[[Tensor], Tensor | None]
 
 
 class Alone:
@@ -27,10 +28,10 @@ class Alone:
         self.method = method
 
     def gradients(
-        self, project: Project, views: list[Tensor], loss_of: LossOf, micro_batch: int | None
+        self, project: Project, views: list[Tensor], loss_of: LossOf, micro_batch: int | None, order: Order
     ) -> list[Projection]:
         """Add the gradients of ``loss_of([project(view) ...])`` to the parameters; returns the detached projections."""
-        return step_gradients(project, views, loss_of, micro_batch)
+        return step_gradients(project, views, loss_of, micro_batch, order)
 
 
 class Replicated(Alone):
@@ -49,14 +50,14 @@ class Replicated(Alone):
         self.ddp = DistributedDataParallel(_Step(method), find_unused_parameters=True)
 
     def gradients(
-        self, project: Project, views: list[Tensor], loss_of: LossOf, micro_batch: int | None
+        self, project: Project, views: list[Tensor], loss_of: LossOf, micro_batch: int | None, order: Order
     ) -> list[Projection]:
         """See `Alone.gradients`."""
         if micro_batch is None:
             return step_gradients(project, views, lambda made: self.ddp(lambda: loss_of(made)), None)
         # The gradient cache has backward passes of its own, of which DDP knows nothing: it averages what they leave.
         with self.ddp.no_sync():
-            made = step_gradients(project, views, loss_of, micro_batch)
+            made = step_gradients(project, views, loss_of, micro_batch, order)
         self.ddp(self._nothing).backward()
         return made
 

@@ -45,12 +45,13 @@ class Feed:
         """Rows, views, ids and labels of one step."""
         index = np.asarray(self.sampler.batch(step))
         share = self.team.share(len(index))
-        own, labels = index[share], self.source.labels
+        own, labels, targets = index[share], self.source.labels, getattr(self.source, "targets", None)
         views, boxes = self._views_of(index, share, step_generator(self.seed, step))
         batch = Batch(
             views,
             ids=torch.as_tensor(self.source.ids[own]),
             labels=None if labels is None else torch.as_tensor(labels[own]),
+            targets=None if targets is None else torch.as_tensor(targets[own]),
             roles=getattr(self.views, "roles", ()),
             boxes=boxes,
         )

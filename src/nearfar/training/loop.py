@@ -280,7 +280,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         micro_batch = self.team.micro_batch(len(prepared.index), settings.micro_batch)
         seed_all(step_seed(settings.seed, prepared.step, 1 + self.team.rank))
-        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch)
+        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch, self.method.order)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         grad_norm = whole(nn.utils.clip_grad_norm_(self.module.parameters(), limit)).item()

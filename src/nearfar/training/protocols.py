@@ -35,6 +35,10 @@ class Method(Protocol):
         """Encoder and head on some rows of one view."""
         ...
 
+    def order(self, rows: Tensor) -> Tensor | None:
+        """(B,) numbers, such as lengths: rows of similar ones cost less in one micro-batch; None if it is all one."""
+        ...
+
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """Objective on the projections of the whole batch, one per view."""
         ...
@@ -50,8 +54,8 @@ class Source(Protocol):
     ids: np.ndarray
     labels: np.ndarray | None
 
-    def rows(self, index: np.ndarray) -> Tensor:
-        """Raw items."""
+    def rows(self, index: np.ndarray) -> Any:
+        """Raw items, as the views take them."""
         ...
 
     def fingerprint(self) -> str:
@@ -101,6 +105,6 @@ class Views(Protocol):
     that share a batch then share that work too, where otherwise each makes all views and keeps its own.
     """
 
-    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+    def __call__(self, rows: Any, generator: torch.Generator) -> list[Tensor]:
         """One tensor per view."""
         ...

@@ -101,7 +101,9 @@ class Images:
         channels, size = (options.channels, options.size) if like is None else like["shape"][:2]
         return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress}
 
-    def views(self, facts: dict[str, Any], count: int, options: ImageOptions) -> ImageViews:
+    def views(
+        self, facts: dict[str, Any], count: int, options: ImageOptions, encoder: nn.Module | None = None
+    ) -> ImageViews:
         """See `Modality.views`; `crops` makes as many as it says."""
         channels, size = facts["shape"][:2]
         recipe: str | list[ViewRecipe] = options.recipe
@@ -116,7 +118,9 @@ class Images:
             strength=options.strength,
         )
 
-    def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
+    def encoder(
+        self, name: str | None, facts: dict[str, Any], options: ImageOptions | None = None
+    ) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
         channels, size = facts["shape"][:2]
         name = name or default_encoder(size)

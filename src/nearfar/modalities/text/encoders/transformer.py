@@ -1,0 +1,125 @@
+"""Transformers of Hugging Face as encoders of texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from nearfar.models.record import Record
+
+from .pieces import lengths_of, pieces
+from .pooling import Pooling, pool
+
+SETTINGS = "encoder.json"
+BUDGET = {"cpu": 1024, "cuda": 32768}  # tokens that are encoded at a time: on a CPU what stays in its cache
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """What an encoder of texts does beside its net.
+
+    Attributes:
+        pooling: how the states of tokens become one vector.
+        normalise: whether embeddings have length 1.
+        most_tokens: texts are cut to so many tokens.
+        dense: layers behind the pooling, as (width in, width out, activation).
+        lora: rank of low-rank adapters, which alone learn then; 0 for none.
+        width: of the embedding, where only so many of its first numbers are used (Matryoshka).
+    """
+
+    pooling: Pooling = "mean"
+    normalise: bool = False
+    most_tokens: int = 256
+    dense: tuple[tuple[int, int, str], ...] = field(default=())
+    lora: int = 0
+    width: int | None = None
+
+
+class Dense(nn.Sequential):
+    """A layer behind the pooling: a linear map and "tanh" or "identity"."""
+
+    def __init__(self, before: int, after: int, activation: str) -> None:
+        super().__init__(nn.Linear(before, after), nn.Tanh() if activation == "tanh" else nn.Identity())
+
+
+class Transformer(nn.Module):
+    """A model of `transformers` with its tokeniser: (B, L) token ids, -1 behind the end -> (B, width).
+
+    Texts are sorted by length and encoded in pieces, so that a batch with one long text costs little more than
+    without it; the values are those of encoding each text alone, to rounding.
+
+    Attributes:
+        width: of the embedding.
+        special: token ids of "cls", "sep", "mask" and "pad", None where there is none.
+    """
+
+    start: dict[str, Any] | None = None
+    fine_tuning: ClassVar[dict[str, Any]] = {"lr": 5e-5, "warmup": 0.1}
+
+    def __init__(self, model: nn.Module, tokeniser: Any, settings: TextSettings) -> None:
+        super().__init__()
+        self.model, self.tokeniser, self.settings = model, tokeniser, settings
+        self.dense = nn.ModuleList(Dense(*layer) for layer in settings.dense)
+        made = settings.dense[-1][1] if settings.dense else int(model.config.hidden_size)  # type: ignore
+        self.width = made if settings.width is None else min(settings.width, made)
+        tokeniser.padding_side = "right"
+        pad = tokeniser.pad_token_id
+        self.special: dict[str, int | None] = {
+            "cls": tokeniser.cls_token_id,
+            "sep": tokeniser.sep_token_id,
+            "mask": tokeniser.mask_token_id,
+            "pad": pad,
+        }
+        self._pad = pad or 0
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """(B, L) token ids of texts, cut to `most_tokens`, -1 behind the end of each."""
+        listed = self.tokeniser(texts, truncation=True, max_length=self.settings.most_tokens, padding=False)
+        rows = [torch.tensor(ids) for ids in listed["input_ids"]]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """(B,) numbers of tokens."""
+        return lengths_of(tokens)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L) -> (B, width)."""
+        cut = list(pieces(self.lengths(tokens), BUDGET.get(tokens.device.type, BUDGET["cuda"])))
+        parts = [self._embed(*self._states(tokens[rows, :longest])) for rows, longest in cut]
+        return torch.cat(parts)[torch.cat([rows for rows, _ in cut]).argsort()]
+
+    def record(self, tokens: Tensor) -> Record:
+        """Embeddings with the states of all tokens."""
+        longest = max(1, int(self.lengths(tokens).max()))
+        states, mask = self._states(tokens[:, :longest])
+        return Record(self._embed(states, mask), states, mask)
+
+    def keep(self, folder: Path) -> None:
+        """Write all but the weights: architecture, tokeniser, settings."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+        self.tokeniser.save_pretrained(folder)
+        (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
+
+    def _states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        mask = tokens >= 0
+        ids = tokens.masked_fill(~mask, self._pad)
+        seen = mask.clone()
+        seen[:, 0] = True  # a text that is not there has a state too, which no one looks at
+        full = bool(seen.all())
+        out = self.model(input_ids=ids, attention_mask=None if full else seen.long())
+        states: Tensor = out.last_hidden_state
+        return states, mask
+
+    def _embed(self, states: Tensor, mask: Tensor) -> Tensor:
+        vectors = pool(states, mask, self.settings.pooling)
+        for layer in self.dense:
+            vectors = layer(vectors)
+        vectors = vectors[:, : self.width]
+        return normalize(vectors, dim=1) if self.settings.normalise else vectors

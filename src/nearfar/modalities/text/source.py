@@ -1,0 +1,94 @@
+"""Texts in a fixed order, with ids, labels, and how alike the two of a pair are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nearfar.data.source import Skipped, Source
+from nearfar.errors import DataError
+
+from .texts import Texts
+
+SHOWN = 80  # characters of a text that stand for it in reports
+
+
+class TextSource(Source):
+    """N items of one or more texts.
+
+    Args:
+        columns: name -> N strings: {"text": ...}, or {"anchor": ..., "positive": ..., "negative": ...}.
+        ids: (N,) which item a row is; its position when None.
+        labels, classes, skipped, details: as of `Source`.
+        names: for people; the beginning of the first text when None.
+        targets: (N,) how alike anchor and positive are.
+
+    >>> source = TextSource({"text": ["a cat", "a dog"]})
+    >>> source.rows(slice(0, 1)).columns, source.names
+    ((['a cat'],), ['a cat', 'a dog'])
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, list[str]],
+        *,
+        ids: np.ndarray | None = None,
+        names: Sequence[str] | None = None,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        targets: np.ndarray | None = None,
+        skipped: Sequence[Skipped] = (),
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self.columns = columns
+        first = next(iter(columns.values()))
+        for name, column in columns.items():
+            if len(column) != len(first):
+                raise DataError(f"the column {name!r} has {len(column)} texts, the first one {len(first)}")
+        details = {**(details or {}), "columns": list(columns)}
+        if len(columns) > 1:
+            details["views"] = len(columns)
+        if names is None:
+            names = [" ".join(text[:SHOWN].split()) for text in first]
+        super().__init__(
+            "text", np.arange(len(first)) if ids is None else ids, names, labels, classes, skipped, details
+        )
+        if targets is not None:
+            self.targets = np.asarray(targets, dtype=np.float32)
+            if len(self.targets) != len(first):
+                raise DataError(f"{len(first)} items but {len(self.targets)} targets; there must be one for each item")
+
+    def rows(self, index: np.ndarray | slice) -> Texts:
+        """The texts at these positions."""
+        whole = Texts(tuple(self.columns.values()), tuple(self.columns))
+        return whole[index if isinstance(index, slice) else np.asarray(index)]
+
+    def select(self, index: np.ndarray) -> TextSource:
+        """The items at these positions as a source; they keep their ids, labels and names."""
+        chosen = np.arange(len(self))[np.asarray(index)]
+        return TextSource(
+            {name: [column[row] for row in chosen] for name, column in self.columns.items()},
+            ids=self.ids[chosen],
+            names=[self.names[row] for row in chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            classes=self.classes,
+            targets=None if self.targets is None else self.targets[chosen],
+            skipped=self.skipped,
+            details=self.details,
+        )
+
+    def _shape(self) -> tuple[int, ...]:
+        return ()
+
+    def _content(self) -> bytes:
+        digest = hashlib.sha256(repr(list(self.columns)).encode())
+        for column in self.columns.values():
+            for text in column:
+                raw = text.encode("utf-8", "surrogatepass")
+                digest.update(len(raw).to_bytes(8, "little") + raw)
+        if self.targets is not None:
+            digest.update(self.targets.tobytes())
+        return digest.digest()
