@@ -36,6 +36,7 @@ class Case:
     listed: the objective needs near pairs that can be listed one by one.
     far: far candidates have a say.
     matched: rows of the two views belong together one to one; if not, they may be of different numbers.
+    views: of those that compare no pairs, how many they are called with.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Case:
     listed: bool = False
     far: bool = True
     matched: bool = True
+    views: int = 2
 
     @property
     def entry(self) -> str:

@@ -66,8 +66,8 @@ def meets(case: Case, scene: Scene) -> bool:
 
 
 def plain(case: Case, n: int) -> Scene:
-    """Two views of n rows, for an objective that compares no pairs."""
-    return Scene(f"{n} rows", (n, n), lambda: dict(case.how(n)), layouts=("views",))
+    """Views of n rows, for an objective that compares no pairs."""
+    return Scene(f"{n} rows", (n,) * case.views, lambda: dict(case.how(n)), layouts=("views",))
 
 
 def meetings(cases: list[Case]) -> Iterator[tuple[Case, Scene]]:

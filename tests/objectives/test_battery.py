@@ -149,7 +149,7 @@ def test_value_and_gradients_are_those_of_the_oracle_however_visited(case: Case,
 @pytest.mark.parametrize("case", PLAIN, ids=lambda c: c.name)
 def test_value_and_gradients_of_plain_views_are_those_of_the_oracle(case: Case):
     for n in (2, 5):
-        leaves = [rows(k, n).requires_grad_() for k in range(2)]
+        leaves = [rows(k, n).requires_grad_() for k in range(case.views)]
         want = case.oracle(*leaves, **case.how(n))
         want_grads = gradients(want, leaves)
         for how in strategies(case):
@@ -161,16 +161,16 @@ def test_value_and_gradients_of_plain_views_are_those_of_the_oracle(case: Case):
 @pytest.mark.parametrize("case", [c for c in CASES if not c.constant], ids=lambda c: c.name)
 def test_gradcheck(case: Case):
     """What is taken as a constant has no numerical gradient; the oracle judges those."""
-    leaves = [rows(k, 4).requires_grad_() for k in (20, 21)]
+    leaves = [rows(20 + k, 4).requires_grad_() for k in range(case.views)]
     objective = case.objective()
     keys = {"labels": torch.tensor([0, 1, 0, 1])} if case.layout in ("joint", "apart") else case.how(4)
     names = [name for name, _ in objective.named_parameters()]
     numbers = [p.detach().clone().requires_grad_() for _, p in objective.named_parameters()]
     for how in strategies(case):
 
-        def value(a: torch.Tensor, b: torch.Tensor, *learned: torch.Tensor, how: dict = how) -> torch.Tensor:
-            given = dict(zip(names, learned, strict=True))
-            return torch.func.functional_call(objective, given, (a, b), {**keys, **how})
+        def value(*given: torch.Tensor, how: dict = how) -> torch.Tensor:
+            learned = dict(zip(names, given[case.views :], strict=True))
+            return torch.func.functional_call(objective, learned, given[: case.views], {**keys, **how})
 
         assert torch.autograd.gradcheck(value, (*leaves, *numbers), eps=1e-6, atol=1e-6)
 

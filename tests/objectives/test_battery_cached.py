@@ -40,8 +40,8 @@ def towers_of(case: Case) -> list[tuple[Encoder, dict[str, Any]]]:
     """Two views by one encoder, or by one each where rows of two kinds are compared."""
     first = Encoder(0)
     second = Encoder(1) if case.layout == "cross" else first
-    given = [{"wide": rows(k, N, 4).requires_grad_(), "more": [rows(k + 5, N, 2), None]} for k in range(2)]
-    return list(zip((first, second), given, strict=True))
+    given = [{"wide": rows(k, N, 4).requires_grad_(), "more": [rows(k + 5, N, 2), None]} for k in range(case.views)]
+    return list(zip((first, *[second] * (case.views - 1)), given, strict=True))
 
 
 def in_one_graph(encoder: Encoder, given: dict[str, Any], size: int) -> Tensor:

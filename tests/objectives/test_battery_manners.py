@@ -62,7 +62,7 @@ def test_inspection_tells_how_similar_near_and_far_pairs_are(case: Case):
 
 @pytest.mark.parametrize("case", [c for c in CASES if not c.compares], ids=lambda c: c.name)
 def test_inspection_of_plain_views_adds_up(case: Case):
-    views = [rows(k, 5) for k in range(2)]
+    views = [rows(k, 5) for k in range(case.views)]
     seen = case.objective().inspect(*views, **case.how(5))
     torch.testing.assert_close(seen.total, case.objective()(*views, **case.how(5)))
     torch.testing.assert_close(torch.stack(list(seen.terms.values())).sum(), seen.total)
@@ -103,7 +103,7 @@ def test_chance_and_collapse_are_unknown_for_similarities_without_unrelated_rows
 @every
 def test_copies_and_configurations_give_the_same_value(case: Case):
     objective = case.make()
-    views = [rows(k, 5).float() for k in range(2)]
+    views = [rows(k, 5).float() for k in range(case.views)]
     want = objective(*views, **case.how(5)).detach()
     loaded = case.make()
     loaded.load_state_dict(objective.state_dict())

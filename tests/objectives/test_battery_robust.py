@@ -29,7 +29,7 @@ def keys(case: Case) -> dict:
 @every
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_rows_give_the_float32_value(case: Case, dtype: torch.dtype):
-    views = [rows(k, 5).to(dtype).requires_grad_() for k in range(2)]
+    views = [rows(k, 5).to(dtype).requires_grad_() for k in range(case.views)]
     wide = [v.detach().float().requires_grad_() for v in views]
     for how in strategies(case):
         value = case.make()(*views, **keys(case), **how)
@@ -45,7 +45,7 @@ def test_half_precision_rows_give_the_float32_value(case: Case, dtype: torch.dty
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_rounding_the_rows_moves_the_value_little(case: Case, dtype: torch.dtype):
     """Rounded rows differ by at most 2^-9 (bfloat16), so values differ by about a percent of their scale."""
-    views = [rows(k, 5) for k in range(2)]
+    views = [rows(k, 5) for k in range(case.views)]
     value = case.make()(*(v.to(dtype) for v in views), **keys(case))
     want = case.make()(*(v.float() for v in views), **keys(case))
     assert float(value.detach()) == pytest.approx(float(want.detach()), rel=0.02, abs=0.02)
@@ -54,7 +54,7 @@ def test_rounding_the_rows_moves_the_value_little(case: Case, dtype: torch.dtype
 @every
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_autocast_changes_nothing(case: Case, dtype: torch.dtype):
-    views = [rows(k, 5).to(dtype).requires_grad_() for k in range(2)]
+    views = [rows(k, 5).to(dtype).requires_grad_() for k in range(case.views)]
     for how in strategies(case):
         want = case.make()(*views, **keys(case), **how)
         with torch.autocast("cpu", torch.bfloat16):
@@ -132,12 +132,13 @@ def test_shared_and_exact_exponentials_agree_where_one_takes_over(case: Case):
 @every
 def test_value_at_chance_is_that_of_unrelated_rows(case: Case):
     n = 4
+    views = [rows(k, n) for k in range(case.views)]
     if CHANCE[case.name] is None:
-        assert case.objective().inspect(rows(0, n), rows(1, n), **case.how(n)).chance is None
+        assert case.objective().inspect(*views, **case.how(n)).chance is None
         return
-    z = orthonormal(2 * n)
-    views = (z[:n], z[n:])
-    want = CHANCE[case.name](n, 2 * n)
+    z = orthonormal(case.views * n)
+    views = z.split(n)
+    want = CHANCE[case.name](n, case.views * n)
     for how in strategies(case):
         assert case.objective().inspect(*views, **case.how(n), **how).chance == pytest.approx(want, abs=1e-9)
         assert float(case.objective()(*views, **case.how(n), **how).detach()) == pytest.approx(want, abs=1e-9)
@@ -147,7 +148,7 @@ def test_value_at_chance_is_that_of_unrelated_rows(case: Case):
 def test_value_at_collapse_is_that_of_equal_rows(case: Case):
     n, width = 4, 3
     for how in strategies(case):
-        views = [torch.full((n, width), 0.5, dtype=torch.float64).requires_grad_() for _ in range(2)]
+        views = [torch.full((n, width), 0.5, dtype=torch.float64).requires_grad_() for _ in range(case.views)]
         value = case.objective()(*views, **case.how(n), **how)
         assert all(torch.isfinite(g).all() for g in gradients(value, views))
         seen = case.objective().inspect(*views, **case.how(n), **how).collapsed
@@ -214,7 +215,7 @@ def test_the_order_of_the_rows_does_not_matter(case: Case):
     keyed = {"ids": ids} if case.compares else case.how(5)
     moved = {k: v[order] if isinstance(v, torch.Tensor) and v.shape[:1] == (5,) else v for k, v in keyed.items()}
     for how in strategies(case):
-        views = [rows(k, 5).requires_grad_() for k in range(2)]
+        views = [rows(k, 5).requires_grad_() for k in range(case.views)]
         value = case.objective()(*views, **keyed, **how)
         again = case.objective()(*(v[order] for v in views), **moved, **how)
         torch.testing.assert_close(value, again, rtol=1e-9, atol=1e-9)
@@ -266,7 +267,7 @@ def test_an_evaluation_in_inference_mode_does_not_spoil_the_training_after_it(ca
     matching.cache_clear()
     opposite.cache_clear()
     for how in [{}, *strategies(case)]:
-        views = [rows(k, 5).requires_grad_() for k in range(2)]
+        views = [rows(k, 5).requires_grad_() for k in range(case.views)]
         with torch.inference_mode():
             seen = case.objective()(*(v.detach().clone() for v in views), **case.how(5), **how)
         value = case.objective()(*views, **case.how(5), **how)

@@ -19,6 +19,7 @@ from .distributions import ICon, nearest_neighbours, perplexity_neighbours
 from .energy import KCL
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
 from .gated import GatedPairs, drawn_partners
+from .graded import AnglE, ContrastiveTension, CoSENT, CosineMSE, complex_score, order_loss
 from .graphs import GraphSpectral, ends, from_graph
 from .hedged import Hedged
 from .individual import ISogCLR, SogCLR
@@ -113,6 +114,10 @@ _ENTRIES: tuple[type[Objective], ...] = (
     BarlowTwins,
     VICReg,
     CosineRegression,
+    CoSENT,
+    AnglE,
+    CosineMSE,
+    ContrastiveTension,
     ConR,
     GatedPairs,
     WMSE,
@@ -185,6 +190,7 @@ __all__ = [
     "catalogue",
     "cell_centres",
     "class_means",
+    "complex_score",
     "conditioned_on",
     "confused",
     "drawn_partners",
@@ -192,6 +198,7 @@ __all__ = [
     "from_graph",
     "mixtures",
     "nearest_neighbours",
+    "order_loss",
     "perplexity_neighbours",
     "propagated",
     "quality_weights",
