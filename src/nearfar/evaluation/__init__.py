@@ -1,4 +1,4 @@
-"""What vectors are worth: probes, neighbours, retrieval, groups and geometry, every number with an interval.
+"""What vectors are worth: probes, neighbours, search, pairs, groups and geometry, every number with an interval.
 
 Works on vectors (N, D), numpy or torch, and integer labels (-1 = unknown); fine-tuning and the dense probe, on an
 encoder and what gives its rows. Knows no modality, no run and no file.
@@ -13,16 +13,22 @@ from .clustering import Clustering, clustering
 from .comparison import compare_table, sections, to_rows
 from .dense import DenseResult, dense_probe
 from .enrolment import Enrolled, enrol
+from .entries import Entries
 from .evaluate import ALL_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
 from .maps import feature_map, pixel_map
 from .metric import Metric
 from .neighbours import Neighbours, knn_predict, nearest
+from .pairs import best_threshold, contrast_accuracy, pair_quality, translation_accuracy, triplet_accuracy
 from .probes import FewShotResult, ProbeResult, few_shot_probe, linear_probe
+from .quality import Quality, compare_quality
+from .ranking import Scoring, rank_scores
 from .retrieval import Retrieval, retrieval
+from .search import reranking_quality, run_quality, search_quality
 from .segmentation import Segmentation, score_masks
 from .settings import EvaluationSettings
+from .similarity import pair_scores, similarity_quality
 from .structure import class_consistency, feature_correlation, orthogonality_gap, sparsity, within_class_collapse
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "DenseResult",
     "Difference",
     "Enrolled",
+    "Entries",
     "Evaluation",
     "EvaluationSettings",
     "FewShotResult",
@@ -42,11 +49,14 @@ __all__ = [
     "Metric",
     "Neighbours",
     "ProbeResult",
+    "Quality",
     "Retrieval",
+    "Scoring",
     "Segmentation",
     "alignment",
     "anomaly_scores",
     "auroc",
+    "best_threshold",
     "bootstrap_mean",
     "channel_std",
     "class_consistency",
@@ -54,8 +64,10 @@ __all__ = [
     "classify",
     "clustering",
     "compare",
+    "compare_quality",
     "compare_table",
     "confusion_matrix",
+    "contrast_accuracy",
     "dense_probe",
     "effective_rank",
     "enrol",
@@ -69,14 +81,23 @@ __all__ = [
     "linear_probe",
     "nearest",
     "orthogonality_gap",
+    "pair_quality",
+    "pair_scores",
     "paired_difference",
     "pixel_map",
+    "rank_scores",
+    "reranking_quality",
     "retrieval",
+    "run_quality",
     "score_masks",
+    "search_quality",
     "sections",
+    "similarity_quality",
     "sparsity",
     "spectrum",
     "to_rows",
+    "translation_accuracy",
+    "triplet_accuracy",
     "uniformity",
     "within_class_collapse",
 ]

@@ -5,7 +5,7 @@ Everything is seeded, vectorised over resamples and computed in blocks of bounde
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from .metric import Metric, plain
 _BLOCK = 4_000_000  # numbers held at once: 32 MB
 
 
-def resample_counts(n: int, resamples: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+def resample_counts(n: int, resamples: int = 1000, seed: int | Sequence[int] = 0) -> Iterator[np.ndarray]:
     """Blocks (r, n) of how often each of n items appears in a resample of n with replacement.
 
     A mean over a resample is `counts @ scores / n`, so one block serves every statistic of the same items.
@@ -73,6 +73,61 @@ def bootstrap_mean(
     means = np.concatenate([counts @ table.T / n for counts in resample_counts(n, resamples, seed)])
     low, high = interval((means * resample_draws(draws, resamples, seed)).sum(axis=1))
     return Metric(name, float(table.mean()), n, float(low), float(high), settings or {})
+
+
+def bootstrap_means(
+    scores: Mapping[str, np.ndarray], settings: dict[str, Any] | None = None, resamples: int = 1000, seed: int = 0
+) -> dict[str, Metric]:
+    """Like `bootstrap_mean` for several scores (N,) of the same items, which share their resamples.
+
+    >>> bootstrap_means({"hit@1": np.ones(3), "hit@5": np.ones(3)})["hit@5"].value
+    1.0
+    """
+    table = np.stack([np.asarray(values, dtype=np.float64) for values in scores.values()])
+    n = table.shape[1]
+    if n == 0:
+        raise DataError(f"{', '.join(scores)}: no item to average over")
+    means = np.concatenate([counts @ table.T / n for counts in resample_counts(n, resamples, seed)])
+    low, high = interval(means)
+    return {
+        name: Metric(name, float(values.mean()), n, float(low[row]), float(high[row]), dict(settings or {}))
+        for row, (name, values) in enumerate(zip(scores, table, strict=True))
+    }
+
+
+def bootstrap_statistic(
+    name: str,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    settings: dict[str, Any] | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> Metric:
+    """A statistic of n items that is no mean, such as a correlation, with a percentile bootstrap 95 % interval.
+
+    statistic: counts (r, n), how often each item counts -> (r,) values. groups: (n,) numbers; items are then drawn
+    within each group. A statistic that is not defined (NaN) has no interval, and resamples in which it is not defined
+    are left out.
+
+    >>> values = np.array([1.0, 2.0, 9.0])
+    >>> bootstrap_statistic("largest", lambda counts: (values * (counts > 0)).max(axis=1), 3).value
+    9.0
+    """
+    value = float(statistic(np.ones((1, n)))[0])
+    if not np.isfinite(value):
+        return Metric(name, np.nan, n, settings=dict(settings or {}))
+    parts = [np.arange(n)] if groups is None else [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    rows = max(1, _BLOCK // n)
+    drawn = []
+    for start in range(0, resamples, rows):
+        counts = np.empty((min(rows, resamples - start), n))
+        for number, part in enumerate(parts):
+            counts[:, part] = next(resample_counts(len(part), len(counts), [seed, number, start]))
+        drawn.append(statistic(counts))
+    samples = np.concatenate(drawn)
+    low, high = interval(samples[np.isfinite(samples)])
+    return Metric(name, value, n, float(low), float(high), dict(settings or {}))
 
 
 @dataclass(frozen=True)
