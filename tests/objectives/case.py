@@ -14,6 +14,8 @@ from torch import Tensor
 
 from nearfar.contrast import LearnedTemperature
 
+SWEPT = ("AlignUniform", "DecoupledUniformity", "MMD", "SepCLR", "MultipleNegatives")  # by pairs, of plain views
+
 
 def nothing(n: int) -> dict[str, Any]:
     """No keyword arguments."""
@@ -64,8 +66,8 @@ class Case:
 
     @property
     def swept(self) -> bool:
-        """Whether there are scores to visit: of pairs that are compared, or of rows that should spread or mix."""
-        return self.compares or self.entry in ("AlignUniform", "DecoupledUniformity", "MMD", "SepCLR")
+        """Whether there are scores to visit: of pairs that are compared, or of rows."""
+        return self.compares or self.entry in SWEPT
 
     def objective(self) -> torch.nn.Module:
         """The objective in float64, learned numbers at exactly their published start."""

@@ -19,6 +19,7 @@ from .distributions import ICon, nearest_neighbours, perplexity_neighbours
 from .energy import KCL
 from .episodes import ICNN, NadarayaWatson, ProtoTriplet, class_means
 from .gated import GatedPairs, drawn_partners
+from .given import MultipleNegatives
 from .graded import AnglE, ContrastiveTension, CoSENT, CosineMSE, complex_score, order_loss
 from .graphs import GraphSpectral, ends, from_graph
 from .hedged import Hedged
@@ -30,6 +31,7 @@ from .margins import ArcFace, CosFace, NormalizedSoftmax, SphereFace
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
 from .moments import BarlowTwins, VICReg
 from .multihead import AdaptiveMultiHead
+from .noise import harder, noise_rows
 from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
 from .places import PixContrast, PixPro, best_matches, cell_centres, to_places
@@ -72,6 +74,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Logistic,
     InfoNCE,
     SymmetricInfoNCE,
+    MultipleNegatives,
     NTXent,
     SupCon,
     PolyView,
@@ -196,8 +199,10 @@ __all__ = [
     "drawn_partners",
     "ends",
     "from_graph",
+    "harder",
     "mixtures",
     "nearest_neighbours",
+    "noise_rows",
     "order_loss",
     "perplexity_neighbours",
     "propagated",
