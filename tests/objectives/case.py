@@ -14,7 +14,14 @@ from torch import Tensor
 
 from nearfar.contrast import LearnedTemperature
 
-SWEPT = ("AlignUniform", "DecoupledUniformity", "MMD", "SepCLR", "MultipleNegatives")  # by pairs, of plain views
+SWEPT = (
+    "AlignUniform",
+    "DecoupledUniformity",
+    "MMD",
+    "SepCLR",
+    "MultipleNegatives",
+    "Matryoshka",
+)  # by pairs, of plain views
 
 
 def nothing(n: int) -> dict[str, Any]:

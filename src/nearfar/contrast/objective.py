@@ -135,9 +135,15 @@ class Objective(nn.Module):
     def _arguments(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
 
+    def extra_repr(self) -> str:
+        """The arguments, as they are shown wherever the objective is a part of something."""
+        return ", ".join(f"{k}={_short(v)}" for k, v in self._arguments().items() if k != "strategy")
+
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={_short(v)}" for k, v in self._arguments().items() if k != "strategy")
-        lines = [f"{type(self).__name__}({shown})", f"  {(type(self).__doc__ or '').strip().splitlines()[0]}"]
+        lines = [
+            f"{type(self).__name__}({self.extra_repr()})",
+            f"  {(type(self).__doc__ or '').strip().splitlines()[0]}",
+        ]
         lines += [f"  {name:<10} {text}" for name, text in self.pieces().items() if text]
         return "\n".join(lines)
 
@@ -409,6 +415,8 @@ def _plain(value: Any) -> Any:
         return {"learned_temperature": now, "low": value.low, "high": value.high}
     if isinstance(value, LearnedBias):
         return {"learned_bias": value().detach().tolist()}
+    if isinstance(value, Objective):
+        return value.config()
     if isinstance(value, Strategy):
         return {"strategy": value.kind, "tile": value.tile, "budget": value.budget}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -31,6 +31,7 @@ from .margins import ArcFace, CosFace, NormalizedSoftmax, SphereFace
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
 from .moments import BarlowTwins, VICReg
 from .multihead import AdaptiveMultiHead
+from .nested import Matryoshka
 from .noise import harder, noise_rows
 from .ordering import GroupOrdering
 from .pairs import ContrastiveMargin, Logistic, SigLIP
@@ -116,6 +117,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     GraphSpectral,
     BarlowTwins,
     VICReg,
+    Matryoshka,
     CosineRegression,
     CoSENT,
     AnglE,
@@ -174,6 +176,8 @@ def _value(plain: Any) -> Any:
         return LearnedTemperature(plain["learned_temperature"], plain["low"], plain["high"])
     if "learned_bias" in plain:
         return LearnedBias(plain["learned_bias"])
+    if "objective" in plain:
+        return build(plain)
     if "strategy" in plain:
         return Strategy(plain["strategy"], plain["tile"], plain["budget"])
     kind = getattr(_contrast, str(plain.get("kind")), None)
