@@ -105,5 +105,5 @@ def test_a_setting_that_one_modality_knows_decides(tmp_path: Path):
 
 def test_names_are_found_or_listed():
     assert [modalities.find(name).name for name in modalities.NAMES] == list(modalities.NAMES)
-    with pytest.raises(ConfigError, match="there is no modality 'sounds'; there are images, tables"):
+    with pytest.raises(ConfigError, match="there is no modality 'sounds'; there are images, text, tables"):
         modalities.find("sounds")

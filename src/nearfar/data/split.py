@@ -12,7 +12,7 @@ from nearfar.data.labels import UNKNOWN
 from nearfar.errors import ConfigError, DataError
 
 TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")  # the first that is there is the test part
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev")  # the first that is there is the test part
 
 
 def stratified_split(
@@ -86,7 +86,7 @@ class Parts(NamedTuple):
 
 
 def find_parts(path: Path) -> Parts | None:
-    """The training and test folders of a data set that comes as `train/` and `test/` (or `val/`, `validation/`).
+    """The training and test folders of a data set that comes as `train/` and `test/` (or `val/`, `dev/` ...).
 
     Args:
         path: a folder.

@@ -196,9 +196,10 @@ def test_text_is_recognised(tmp_path):
     (tmp_path / "b.csv").write_text("text,label\nhello,1\nbye,0\n", encoding="utf-8")
     (tmp_path / "c.csv").write_text("age,label\n3,1\n4,0\n", encoding="utf-8")
     assert [recognise(tmp_path / name).name for name in ("a.txt", "b.csv", "c.csv")] == ["text", "text", "tables"]
-    source = find("text").read(tmp_path / "a.txt", None, None, None, False)
+    options = find("text").Options()
+    source = find("text").read(tmp_path / "a.txt", options, None, None, False)
     assert source.columns == {"text": ["one", "two"]} and source.describe()["skipped"] == 1
-    labelled = find("text").read(tmp_path / "b.csv", None, None, None, False)
+    labelled = find("text").read(tmp_path / "b.csv", options, None, None, False)
     assert labelled.labels.tolist() == [1, 0]
 
 

@@ -1,91 +1,18 @@
-"""Image files as they lie on disk: found in a folder, with the label that the folder gives."""
+"""Image files as they lie on disk."""
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from nearfar.data.source import Skipped
-from nearfar.errors import DataError
-from nearfar.modalities.archives import printable
+from nearfar.modalities import folders
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-
-
-@dataclass
-class Listing:
-    """Image files to read, in order, before any of them is opened.
-
-    Attributes:
-        files: N paths.
-        names: N texts for people, always printable.
-        labels: N texts with "" for unknown, or None when there are no labels at all.
-        skipped: what is known to be unreadable already.
-        ignored: how many files of which extension are not images.
-    """
-
-    files: list[Path] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    labels: list[str] | None = None
-    skipped: list[Skipped] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=dict)
+Listing = folders.Listing
 
 
 def list_folder(folder: Path) -> Listing:
-    """Find the images below a folder, in sorted order.
-
-    The name of the first-level folder is the label; images in no folder have none. Hidden files and folders (leading
-    dot) are passed over. Links to folders are followed, each folder once.
-
-    Raises:
-        DataError: no file with an image extension; says which extensions are read and what else is there.
-    """
-    listing = Listing()
-    ignored: Counter[str] = Counter()
-    labels: list[str] = []
-    seen: set[tuple[int, int]] = set()
-
-    def refused(error: OSError) -> None:
-        listing.skipped.append(Skipped(printable(error.filename), f"folder not readable: {error.strerror}"))
-
-    for place, folders, files in os.walk(folder, onerror=refused, followlinks=True):
-        status = os.stat(place)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inner = Path(place).relative_to(folder)
-        for name in sorted(files):
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
-            if suffix not in EXTENSIONS:
-                ignored[printable(suffix) or "no extension"] += 1
-                continue
-            listing.files.append(folder / inner / name)
-            labels.append(printable(inner.parts[0]) if inner.parts else "")
-        if not folders and not files and inner.suffix.lower() in EXTENSIONS:
-            listing.skipped.append(Skipped(printable(place), "a folder, not an image file"))
-
-    listing.names = [printable(file) for file in listing.files]
-    listing.labels = labels if any(labels) else None
-    listing.ignored = dict(sorted(ignored.items()))
-    if not listing.files:
-        raise DataError(_nothing_found(folder, listing))
-    return listing
-
-
-def _nothing_found(folder: Path, listing: Listing) -> str:
-    if listing.skipped:
-        found = "; ".join(f"{item.name}: {item.reason}" for item in listing.skipped[:3])
-    elif listing.ignored:
-        found = "it holds " + ", ".join(f"{count} x {suffix}" for suffix, count in listing.ignored.items())
-    else:
-        found = "it is empty"
-    return f"{printable(folder)}: no images in this folder ({found}). Files that are read end in {' '.join(EXTENSIONS)}"
+    """The images below a folder; see `folders.list_folder`."""
+    return folders.list_folder(folder, EXTENSIONS, "image")

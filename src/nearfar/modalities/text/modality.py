@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from ...data.source import Source
-from ...errors import ConfigError
+from ...errors import ConfigError, DataError
 from ...settings import Settings
-from ..peek import table_head
+from .collection import Collection, read_collection
+from .columns import looks_like_texts
 from .encoders import encoder
 from .encoders.pooling import Pooling
-from .reading import COLUMNS, EXTENSIONS, read
+from .files import kind_of, open_table
+from .parts import locate
+from .reading import read, read_pair
+from .rows import MOST_CHARACTERS
 from .source import TextSource
 from .views import TextViews
+
+ROWS = 20  # of a table that say whether it is one of texts
+
+
+def _listed(value: Any) -> Any:
+    """A single name as a list."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class TextOptions(Settings):
     """Settings of reading texts, of making views of them, and of encoding them."""
 
+    text_column: str | None = Field(None, description="column of texts in a table; guessed by its name when unset")
+    anchor_column: str | None = Field(None, description="column of the first text of pairs; guessed when unset")
+    positive_column: str | None = Field(None, description="column of the second text of pairs; guessed when unset")
+    negative_columns: Names | None = Field(None, description="columns of texts far from the anchor; guessed when unset")
+    score_column: str | None = Field(
+        None, description="column that says how alike the texts of a pair are; guessed when unset, '' for none"
+    )
+    label_column: str | None = Field(None, description="column of labels; guessed by its name when unset, '' for none")
+    encoding: str | None = Field(
+        None,
+        description="of text files without a byte order mark: utf-8 when unset; utf-8/replace reads faulty bytes as �",
+    )
+    unit: Literal["auto", "line", "file"] = Field(
+        "auto",
+        description="one text in a text file is a line or the file; auto: files of a folder whole, a file by lines",
+    )
+    most_characters: int = Field(MOST_CHARACTERS, ge=1, description="longer texts are cut, which is noted")
+    most_negatives: int | None = Field(None, ge=0, description="texts far from the anchor in a row; all when unset")
+    policy: Literal["skip", "refuse"] = Field("skip", description="what to do with broken rows and unknown ids")
+    duplicates: Literal["same-id", "own-id"] = Field("same-id", description="whether equal texts are one item")
     pooling: Pooling | None = Field(
         None, description="from token states to one vector; as the model was published when unset"
     )
@@ -37,6 +71,12 @@ class TextOptions(Settings):
     document_prompt: str = Field("", description="put before texts that are sought: positives, negatives, documents")
 
 
+READING = {
+    *("text_column", "anchor_column", "positive_column", "negative_columns", "score_column", "label_column"),
+    *("encoding", "unit", "most_characters", "most_negatives", "policy", "duplicates"),
+}
+
+
 class TextModality:
     """The modality of texts; rows are `Texts`, views are token ids (B, L)."""
 
@@ -45,25 +85,34 @@ class TextModality:
     baseline = "hashed words"
 
     def recognises(self, path: Path) -> bool:
-        """Text files, and tables with a column `text` or `anchor`."""
-        suffix = path.suffix.lower()
-        if not path.is_file() or suffix not in EXTENSIONS:
+        """Text files, folders of them, collections, and tables with a column of a known name that holds words."""
+        try:
+            place = locate(path, "train")
+            if place is None or place.how != "table":
+                return place is not None
+            if all(kind_of(file) == "text" for file in place.files):
+                return True
+            table = open_table(place.files[0])
+            return looks_like_texts(table.names, table.head(ROWS))
+        except (DataError, ImportError, OSError):
             return False
-        if suffix in (".csv", ".tsv"):
-            return any(column.strip().lower() in COLUMNS for column in table_head(path))
-        return True
 
     def read(
         self, path: Path, options: TextOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> TextSource:
         """See `Modality.read`."""
-        return read(path, options)
+        return read(path, like=like, **options.model_dump(include=READING))
 
     def read_pair(
         self, path: Path, options: TextOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> tuple[TextSource, TextSource | None]:
         """See `Modality.read_pair`."""
-        return read(path, options), None
+        return read_pair(path, like=like, **options.model_dump(include=READING))
+
+    def collection(self, path: Path, options: TextOptions, split: str | None = None) -> Collection:
+        """Queries, documents and judgments, to search and to score with; see `read_collection`."""
+        known = {"policy", "duplicates", "encoding", "most_characters"}
+        return read_collection(path, split=split, **options.model_dump(include=known))
 
     def views(self, facts: dict[str, Any], count: int, options: TextOptions, encoder: nn.Module) -> TextViews:
         """See `Modality.views`; the encoder's tokeniser makes them."""

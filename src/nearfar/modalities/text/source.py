@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from nearfar.data.source import Skipped, Source
 from nearfar.errors import DataError
 
+from .strings import Strings
 from .texts import Texts
 
 SHOWN = 80  # characters of a text that stand for it in reports
@@ -20,7 +21,8 @@ class TextSource(Source):
     """N items of one or more texts.
 
     Args:
-        columns: name -> N strings: {"text": ...}, or {"anchor": ..., "positive": ..., "negative": ...}.
+        columns: name -> N strings: {"text": ...}, or {"anchor": ..., "positive": ..., "negative": ...}; a list, or
+            `Strings`, which take less memory.
         ids: (N,) which item a row is; its position when None.
         labels, classes, skipped, details: as of `Source`.
         names: for people; the beginning of the first text when None.
@@ -33,7 +35,7 @@ class TextSource(Source):
 
     def __init__(
         self,
-        columns: dict[str, list[str]],
+        columns: Mapping[str, Sequence[str]],
         *,
         ids: np.ndarray | None = None,
         names: Sequence[str] | None = None,
@@ -43,7 +45,7 @@ class TextSource(Source):
         skipped: Sequence[Skipped] = (),
         details: dict[str, Any] | None = None,
     ) -> None:
-        self.columns = columns
+        self.columns: dict[str, Sequence[str]] = dict(columns)
         first = next(iter(columns.values()))
         for name, column in columns.items():
             if len(column) != len(first):
@@ -63,14 +65,16 @@ class TextSource(Source):
 
     def rows(self, index: np.ndarray | slice) -> Texts:
         """The texts at these positions."""
-        whole = Texts(tuple(self.columns.values()), tuple(self.columns))
-        return whole[index if isinstance(index, slice) else np.asarray(index)]
+        if isinstance(index, slice):
+            return Texts(tuple(list(column[index]) for column in self.columns.values()), tuple(self.columns))
+        chosen = np.asarray(index).tolist()
+        return Texts(tuple([column[row] for row in chosen] for column in self.columns.values()), tuple(self.columns))
 
     def select(self, index: np.ndarray) -> TextSource:
         """The items at these positions as a source; they keep their ids, labels and names."""
         chosen = np.arange(len(self))[np.asarray(index)]
         return TextSource(
-            {name: [column[row] for row in chosen] for name, column in self.columns.items()},
+            {name: _taken(column, chosen) for name, column in self.columns.items()},
             ids=self.ids[chosen],
             names=[self.names[row] for row in chosen],
             labels=None if self.labels is None else self.labels[chosen],
@@ -86,9 +90,12 @@ class TextSource(Source):
     def _content(self) -> bytes:
         digest = hashlib.sha256(repr(list(self.columns)).encode())
         for column in self.columns.values():
-            for text in column:
-                raw = text.encode("utf-8", "surrogatepass")
-                digest.update(len(raw).to_bytes(8, "little") + raw)
+            strings = column if isinstance(column, Strings) else Strings.of(column)
+            digest.update(strings.sizes.tobytes() + strings.data.tobytes())
         if self.targets is not None:
             digest.update(self.targets.tobytes())
         return digest.digest()
+
+
+def _taken(column: Sequence[str], rows: np.ndarray) -> Sequence[str]:
+    return column[rows] if isinstance(column, Strings) else [column[row] for row in rows]
