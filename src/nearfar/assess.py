@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from .evaluation import (
     pixel_map,
     sections,
 )
+from .matching import Matches, evaluations, wanted
 from .methods.method import Method
 from .modalities import Masked, Views
 from .opening import Untrained, open_run
@@ -53,7 +55,9 @@ class Assessment:
         evaluations: "nearfar" first, then the encoder before training (of an encoder by name there is none), then the
             raw features.
         gains: per baseline and metric, the paired difference of the run to it.
-        train, test: the rows that probes were fitted on and scored on; test_vectors: (M, D) of the run.
+        train, test: the rows that probes were fitted on and scored on; test_vectors: (M, D) of the run. Where the data
+            say what belongs together in place of classes, both are what searches, or the first texts of pairs.
+        matches: what belongs together, where the data say it.
     """
 
     evaluations: dict[str, Evaluation]
@@ -61,6 +65,7 @@ class Assessment:
     train: Source
     test: Source
     test_vectors: np.ndarray
+    matches: Matches | None = None
 
     def __str__(self) -> str:
         ours = self.evaluations[OURS]
@@ -73,6 +78,8 @@ class Assessment:
 
     def _rows(self) -> str:
         """Which rows were fitted on and scored on, and what their classes are called."""
+        if self.matches is not None:
+            return str(self.matches)
         where = [Path(source.details.get("path", "memory")).name for source in (self.train, self.test)]
         apart = f" of {where[1]}" if where[1] != where[0] else ""
         text = f"Fitted on {len(self.train):,} rows of {where[0]}, scored on {len(self.test):,} rows{apart}."
@@ -98,7 +105,7 @@ def evaluate(
     run: Run | str | Path,
     data: str | Path | Source,
     test: str | Path | Source | None = None,
-    probes: Sequence[str] = PROBES,
+    probes: Sequence[str] | None = None,
     test_share: float = 0.2,
     baselines: bool = True,
     backgrounds: str | Path | None = None,
@@ -116,7 +123,8 @@ def evaluate(
             (see `nearfar.modalities.images.masks`), which all other probes then see too.
         test: other data to score on.
         probes: any of "knn", "linear", "fewshot", "retrieval", "geometry"; on request "clustering", "finetune" and
-            "dense", which take longer.
+            "dense", which take longer. Of pairs and collections, which have no classes: "similarity", "pairs" and
+            "search". When None the first five, or the one that is usual for such pairs.
         test_share: of the rows held out, by class, where there is no test part.
         baselines: also evaluate raw features and the untrained encoder.
         backgrounds: a folder of photographs on which cut-outs are pasted ("dense").
@@ -131,25 +139,30 @@ def evaluate(
 
     >>> print(evaluate("runs/fashion", "photos/"))                          # doctest: +SKIP
     """
-    check_probes(probes)
+    if probes is not None:
+        check_probes(probes)
     chosen = EvaluationSettings(**settings)
-    if backgrounds is not None and "dense" not in probes:
+    if backgrounds is not None and "dense" not in (probes or ()):
         raise ConfigError("backgrounds serve the dense probe only; add it to the probes, or leave them out")
     run = run if isinstance(run, Run) else open_run(run, data)
     say = on_step or (lambda text: None)
     masks: tuple[Masked, Masked] | None = None
     train: Source
     held: Source
-    if "dense" in probes:
+    if "dense" in (probes or ()):
         masks = _masked(run, data, test, backgrounds, test_share, chosen.seed, progress)
         train, held = masks[0].source, masks[1].source
     else:
-        train, held = _labelled(run, data, test, test_share, chosen.seed, progress)
-    looks = [_Look(OURS, run, run.method, devices)]
-    if baselines:
-        if not isinstance(run, Untrained):
-            looks.append(_Look(UNTRAINED if run.start is None else UNTOUCHED, run, run.fresh_method(), devices))
-        looks.append(_Look(run.modality.baseline, run, None, devices))
+        first, other = run.read(data, progress)
+        other = other if test is None else run.read(test, progress)[0]
+        matches = wanted(first, other, probes)
+        if matches is not None:
+            ways = {look.name: partial(look.vectors, progress=progress) for look in _looks(run, baselines, devices)}
+            reached, ours = evaluations(matches, probes or matches.probes[:1], chosen, ways, say)
+            return Assessment(reached, _gains(reached), matches.queries, matches.queries, ours, matches)
+        train, held = _labelled(first, other, test_share, chosen.seed)
+    probes = probes or PROBES
+    looks = _looks(run, baselines, devices)
     of_vectors = [probe for probe in probes if probe in VECTOR_PROBES]
     found: dict[str, Evaluation] = {}
     test_vectors = np.empty((0, 0), dtype=np.float32)
@@ -176,8 +189,7 @@ def evaluate(
                 look.dense(result, *masks, chosen, report, progress)
         found[look.name] = result
         report("done")
-    gains = {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
-    return Assessment(found, gains, train, held, test_vectors)
+    return Assessment(found, _gains(found), train, held, test_vectors)
 
 
 def check_probes(probes: Sequence[str]) -> None:
@@ -253,24 +265,28 @@ class _Look:
         return lambda part: feature_map(encoder, views.plain(source.rows(part).to(device)))
 
 
-def _labelled(
-    run: Run,
-    data: str | Path | Source,
-    test: str | Path | Source | None,
-    test_share: float,
-    seed: int,
-    progress: bool | None,
-) -> tuple[Source, Source]:
+def _looks(run: Run, baselines: bool, devices: int) -> list[_Look]:
+    """The run first, then what it is held against."""
+    looks = [_Look(OURS, run, run.method, devices)]
+    if baselines:
+        if not isinstance(run, Untrained):
+            looks.append(_Look(UNTRAINED if run.start is None else UNTOUCHED, run, run.fresh_method(), devices))
+        looks.append(_Look(run.modality.baseline, run, None, devices))
+    return looks
+
+
+def _gains(found: dict[str, Evaluation]) -> dict[str, dict[str, Difference]]:
+    return {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
+
+
+def _labelled(train: Source, held: Source | None, test_share: float, seed: int) -> tuple[Source, Source]:
     """Rows to fit on and rows to score on, a number meaning one class in both."""
-    train, held = run.read(data, progress)
-    if test is not None:
-        held = run.read(test, progress)[0]
-        if held.labels is not None and held.classes != train.classes:
-            held.labels, classes = renumber(held.labels, held.classes, train.classes)
-            train.classes, held.classes = classes, list(classes)
     if held is None:
         with _naming(train):
-            train, held = _split(train, test_share, seed)
+            return _split(train, test_share, seed)
+    if held.labels is not None and held.classes != train.classes:
+        held.labels, classes = renumber(held.labels, held.classes, train.classes)
+        train.classes, held.classes = classes, list(classes)
     return train, held
 
 

@@ -20,6 +20,8 @@ MAP_POINTS = 2000
 QUERIES, NEIGHBOURS = 12, 8
 SHOWN = (
     *("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "finetune_accuracy", "recall@1", "map@r"),
+    *("similarity_spearman", "similarity_pearson", "pairs_average_precision", "pairs_accuracy", "pairs_f1"),
+    *("search_ndcg@10", "search_mrr@10", "search_map@100", "search_hit@1", "search_recall@10", "search_recall@100"),
     *("dense_foreground_iou", "dense_mean_iou", "dense_pixel_accuracy", "dense_box_iou", "dense_corloc"),
     *("clustering_accuracy", "clustering_nmi", "clustering_ari", "clustering_silhouette"),
     *("linear_macro_precision", "linear_macro_recall", "linear_macro_f1", "fewshot_macro_f1"),

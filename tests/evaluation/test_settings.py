@@ -38,6 +38,7 @@ def test_every_setting_reaches_a_probe() -> None:
         *settings.of_vectors(),
         *(f"finetune_{key}" for key in settings.of_finetune()),
         *(f"dense_{key}" for key in settings.of_dense()),
+        "measures",  # of `search_quality`, by `nearfar.matching.measure`
     }
     assert set(EvaluationSettings.model_fields) <= given
 

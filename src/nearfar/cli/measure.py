@@ -11,7 +11,10 @@ from ..errors import ConfigError
 from .app import JSON, LABELS, PATHS, Number, Text, Where, Whole, app, assess_own, columns, say
 from .settings import from_pairs
 
-PROBES = "knn, linear, fewshot, retrieval, geometry (these when left out), clustering, finetune, dense; with commas."
+PROBES = (
+    "knn, linear, fewshot, retrieval, geometry (these when left out), clustering, finetune, dense; of pairs and "
+    "collections similarity, pairs, search (what the data allow when left out); with commas."
+)
 
 
 @app.command()
@@ -50,7 +53,6 @@ def evaluate(
 ) -> None:
     """Measure a run on labelled DATA, beside raw features and the untrained encoder."""
     from .. import assess, reporting
-    from ..evaluation import PROBES
     from ..opening import open_run
 
     options = {
@@ -59,8 +61,9 @@ def evaluate(
         "finetune_per_class": finetune_per_class,
     }
     settings = from_pairs(set_) | {key: value for key, value in options.items() if value is not None}
-    chosen = [probe.strip() for probe in probes.split(",") if probe.strip()] or list(PROBES)
-    assess.check_probes(chosen)
+    chosen = [probe.strip() for probe in probes.split(",") if probe.strip()] or None
+    if chosen:
+        assess.check_probes(chosen)
     reading: dict[str, Any] = {**columns(path_column, label_column)}
     made = open_run(run, data, **reading)
     found = assess.evaluate(

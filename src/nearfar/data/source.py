@@ -78,6 +78,10 @@ class Source:
         """The items at these positions as a source; they keep their ids, labels and names."""
         raise NotImplementedError
 
+    def parts(self) -> list[Source]:
+        """Each part of the items, such as the two of a pair, as a source of its own; itself where they have one."""
+        return [self]
+
     def _shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 

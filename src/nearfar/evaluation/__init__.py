@@ -14,7 +14,7 @@ from .comparison import compare_table, sections, to_rows
 from .dense import DenseResult, dense_probe
 from .enrolment import Enrolled, enrol
 from .entries import Entries
-from .evaluate import ALL_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
+from .evaluate import ALL_PROBES, MATCH_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
 from .maps import feature_map, pixel_map
@@ -33,6 +33,7 @@ from .structure import class_consistency, feature_correlation, orthogonality_gap
 
 __all__ = [
     "ALL_PROBES",
+    "MATCH_PROBES",
     "PROBES",
     "VECTOR_PROBES",
     "Classification",

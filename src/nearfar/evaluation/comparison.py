@@ -14,6 +14,7 @@ from .evaluate import Evaluation
 FEWSHOT = "fewshot_accuracy"  # where several sizes were measured: fewshot@1_accuracy, fewshot@5_accuracy, ...
 HEADLINES = (
     *("knn_accuracy", "linear_accuracy", FEWSHOT, "finetune_accuracy", "recall@1", "map@r"),
+    *("similarity_spearman", "pairs_average_precision", "search_ndcg@10"),
     *("clustering_accuracy", "clustering_nmi", "dense_foreground_iou", "dense_corloc", "effective_rank"),
 )
 SECTIONS = {
@@ -24,6 +25,9 @@ SECTIONS = {
     "Retrieval": ("recall@1", "r_precision", "map@r"),
     "Clustering": ("clustering_accuracy", "clustering_nmi", "clustering_ari", "clustering_silhouette"),
     "Dense": ("dense_pixel_accuracy", "dense_mean_iou", "dense_foreground_iou", "dense_box_iou", "dense_corloc"),
+    "Similarity": ("similarity_spearman", "similarity_pearson"),
+    "Pairs": ("pairs_average_precision", "pairs_accuracy", "pairs_f1"),
+    "Search": ("search_ndcg@10", "search_mrr@10", "search_map@100", "search_hit@1", "search_recall@10"),
     "Geometry": ("effective_rank", "uniformity"),
 }
 

@@ -19,11 +19,13 @@ from .geometry import geometry
 from .metric import Metric, plain
 from .neighbours import knn_predict
 from .probes import few_shot_probe, linear_probe
+from .quality import Quality
 from .retrieval import retrieval
 
 PROBES = ("knn", "linear", "fewshot", "retrieval", "geometry")  # cheap, and so the default
 VECTOR_PROBES = (*PROBES, "clustering")  # those that need vectors and labels only
-ALL_PROBES = (*VECTOR_PROBES, "finetune", "dense")
+MATCH_PROBES = ("similarity", "pairs", "search")  # of data that say what belongs together, in place of classes
+ALL_PROBES = (*VECTOR_PROBES, "finetune", "dense", *MATCH_PROBES)
 TABLE_ORDER = ("linear", "knn", "fewshot", "finetune")  # whose confusion matrix is shown, where several have one
 
 Progress = Callable[[str, int, int], None]
@@ -85,6 +87,12 @@ class Evaluation:
             self.notes.append(f"{report.empty} test pictures have no foreground and were left out of boxes")
         if not found.converged:
             self.notes.append("the dense probe stopped before L-BFGS converged")
+
+    def add_quality(self, probe: str, found: Quality) -> None:
+        """Take in what search, similarity or pairs reached: "search_ndcg@10" and so on."""
+        self.metrics.update({f"{probe}_{key}": metric for key, metric in found.metrics.items()})
+        self.scores.update({f"{probe}_{key}": scores for key, scores in found.scores.items()})
+        self.notes += found.notes
 
     def __str__(self) -> str:
         lines = [str(metric) for metric in self.metrics.values()]

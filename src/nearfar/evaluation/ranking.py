@@ -136,6 +136,16 @@ def depth_of(measure: str, rules: Scoring) -> int | None:
     return int(k) if k else None
 
 
+def title(measure: str) -> str:
+    """What a reader sees.
+
+    >>> title("ndcg@10"), title("r_precision")
+    ('nDCG@10', 'R-precision')
+    """
+    kind, at, k = measure.partition("@")
+    return {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "r_precision": "R-precision"}.get(kind, kind) + at + k
+
+
 class _Lists:
     """All lists one after the other, in the order of queries and ranks."""
 

@@ -17,7 +17,7 @@ from .checks import Labels, Vectors, as_vectors, same_width
 from .entries import Entries, Named, entries_of, numbered
 from .neighbours import Similarity, nearest
 from .quality import Quality, of_means
-from .ranking import MEASURES, Scoring, depth_of, rank_scores
+from .ranking import MEASURES, Scoring, depth_of, rank_scores, title
 from .similarity import pair_scores
 
 _PAIRS = 4_000_000  # numbers of gathered vectors held at once: 32 MB
@@ -157,7 +157,9 @@ def _quality(
         **settings, **asdict(rules), "documents": relevance.shape[1],
         "lone_queries": ranked.lone, "missing_queries": ranked.missing,
     }  # fmt: skip
-    return of_means(ranked.scores, ranked.kept, settings, notes, resamples, seed)
+    found = of_means(ranked.scores, ranked.kept, settings, notes, resamples, seed)
+    named = {key: replace(metric, name=title(key)) for key, metric in found.metrics.items()}
+    return replace(found, metrics=named)
 
 
 def _count(queries: int) -> str:

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from nearfar.settings import Settings
 
+from .ranking import MEASURES
+
 _OF_VECTORS = {
     *("per_class", "draws", "k", "temperature", "strength", "ks", "clusters", "cluster_seeds", "resamples", "seed"),
 }
@@ -32,6 +34,7 @@ class EvaluationSettings(Settings):
     ks: Sequence[int] = Field((1, 5, 10), description="depths of recall and precision (retrieval)")
     clusters: int | None = Field(None, ge=2, description="groups; as many as classes when unset (clustering)")
     cluster_seeds: int = Field(5, ge=1, description="runs of k-means that are averaged (clustering)")
+    measures: Sequence[str] = Field(MEASURES, description="figures of ranked lists (search)")
     finetune_steps: int = Field(300, ge=1, description="updates (finetune)")
     finetune_lr: float = Field(1e-3, gt=0, description="highest learning rate (finetune)")
     finetune_batch_size: int = Field(64, ge=2, description="rows of an update (finetune)")

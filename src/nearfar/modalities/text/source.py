@@ -84,6 +84,11 @@ class TextSource(Source):
             details=self.details,
         )
 
+    def parts(self) -> list[Source]:
+        """See `Source.parts`: a source for each column."""
+        details = {key: value for key, value in self.details.items() if key != "views"}
+        return [TextSource({name: column}, ids=self.ids, details=details) for name, column in self.columns.items()]
+
     def _shape(self) -> tuple[int, ...]:
         return ()
 
