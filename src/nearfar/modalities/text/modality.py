@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import nn
 
 from ...data.source import Source
@@ -32,6 +32,7 @@ def _listed(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_listed)]
+Whole = Annotated[str, AfterValidator(lambda path: str(Path(path).expanduser().resolve()))]
 
 
 class TextOptions(Settings):
@@ -69,6 +70,11 @@ class TextOptions(Settings):
     lora: int = Field(0, ge=0, description="rank of low-rank adapters, which alone learn then; 0 for none")
     query_prompt: str = Field("", description="put before texts that ask: texts, anchors, queries")
     document_prompt: str = Field("", description="put before texts that are sought: positives, negatives, documents")
+    recipe: str = Field(
+        "auto", description="of the views: auto, dropout, esimcse, delete, crop, ...; one for each by +"
+    )
+    strength: float = Field(1.0, ge=0, description="of the views; 0 leaves the texts as they are")
+    variants: Whole | None = Field(None, description="file of texts and their variants (.jsonl, .parquet), for views")
 
 
 READING = {
@@ -119,7 +125,9 @@ class TextModality:
         asking, sought = options.query_prompt, options.document_prompt
         prompts = {"text": asking, "query": asking, "anchor": asking, "document": sought}
         prompts |= {name: sought for name in facts["columns"] if name not in prompts}
-        return TextViews(facts["columns"], count, encoder, {name: prompt for name, prompt in prompts.items() if prompt})
+        prompts = {name: prompt for name, prompt in prompts.items() if prompt}
+        recipe, strength, variants = options.recipe, options.strength, options.variants
+        return TextViews(facts["columns"], count, encoder, prompts, recipe, strength, variants)
 
     def encoder(self, name: str | None, facts: dict[str, Any], options: TextOptions) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
