@@ -31,6 +31,7 @@ def test_values_and_slopes(map_: Map, formula):  # type: ignore[no-untyped-def]
     )
     torch.testing.assert_close(map_(leaf, *given).detach(), want)
     slopes = map_.slopes(POINTS, *(g.detach() for g in given))
+    torch.testing.assert_close(map_.slope(POINTS, *(g.detach() for g in given)), slopes[0])
     found = torch.autograd.grad(map_(leaf, *given).sum(), [leaf, *given])
     step = 1e-6
     for i, row in enumerate(POINTS.tolist()):

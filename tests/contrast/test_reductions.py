@@ -134,6 +134,17 @@ def test_any_split_in_any_order_gives_the_whole(reduction: Reduction, seed: int,
 
 
 @every
+@given(seed=seeds, kind=kinds, order=st.permutations(THREE))
+@quick
+def test_an_update_is_a_merge_with_what_is_measured(reduction: Reduction, seed: int, kind: str, order: list[slice]):
+    values, weights, _ = matrix(seed, kind)
+    found = tuple(reduction.empty(4, values))
+    for part in order:
+        found = reduction.update(found, values[:, part], cut(weights, part), part.start)
+    alike(found, fold(reduction.merge, states(reduction, seed, kind, order)))
+
+
+@every
 @given(seed=seeds, kind=kinds)
 @quick
 def test_gradients_of_blocks_are_those_of_autograd_over_listed_values(reduction: Reduction, seed: int, kind: str):

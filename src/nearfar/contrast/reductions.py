@@ -5,6 +5,7 @@ A reduction is a commutative monoid with a derivative, which is all that a strat
     empty(n)                    the state of n anchors that have seen nothing
     measure(values, weights)    the state that one block gives its rows
     merge(a, b)                 the state after both
+    update(state, ...)          `merge` with what `measure` gives, for less work where that can be
     value(state)                the statistic, (n,)
     grad(...)                   d loss / d values of a block, one of those that were measured, from the final state and
                                 the upstream gradient
@@ -57,6 +58,10 @@ class Reduction:
     def merge(self, a: State, b: State) -> State:
         """Both states in one."""
         raise NotImplementedError
+
+    def update(self, state: State, values: Tensor, weights: Weights, start: int) -> State:
+        """The state after one more block."""
+        return self.merge(state, self.measure(values, weights, start))
 
     def value(self, state: State) -> Tensor:
         """The statistic per anchor."""
@@ -218,17 +223,28 @@ class Max(Reduction):
         return like.new_full((n,), -math.inf), torch.full((n,), -1, dtype=torch.long, device=like.device)
 
     def measure(self, values: Tensor, weights: Weights, start: int) -> State:
-        """Best of the rows, and where the block begins that holds it."""
-        if not values.shape[1]:
-            return self.empty(len(values), values)
-        known = weights.fill(values, -self.sign * math.inf)
-        top = known.amax(1) if self.sign > 0 else -known.amin(1)
-        return top, torch.where(top > -math.inf, start, -1)
+        """Best of the rows, and which candidate it is."""
+        return self.update(self.empty(len(values), values), values, weights, start)
 
     def merge(self, a: State, b: State) -> State:
         """The better one; of equals the one with the lower number."""
-        better = (b[0] > a[0]) | ((b[0] == a[0]) & (b[1] < a[1]) & (b[1] >= 0)) | b[0].isnan()
+        better = self._better(b[0], b[1], a)
         return torch.where(better, b[0], a[0]), torch.where(better, b[1], a[1])
+
+    def update(self, state: State, values: Tensor, weights: Weights, start: int) -> State:
+        """The candidate is looked for only where a block improves on what is known."""
+        if not values.shape[1]:
+            return state
+        known = weights.fill(values, -self.sign * math.inf)
+        top = known.amax(1) if self.sign > 0 else -known.amin(1)
+        here = self._better(top, torch.where(top > -math.inf, start, -1), state).nonzero().squeeze(1)
+        best = top[here]
+        place = start + (known[here] == (best * self.sign)[:, None]).to(torch.int8).argmax(1)
+        return state[0].index_copy(0, here, best), state[1].index_copy(0, here, place)
+
+    def _better(self, top: Tensor, place: Tensor, state: State) -> Tensor:
+        earlier = (top == state[0]) & (place < state[1]) & (place >= 0)
+        return (top > state[0]) | earlier | top.isnan()
 
     def value(self, state: State) -> Tensor:
         """The best value."""
@@ -237,11 +253,8 @@ class Max(Reduction):
     def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
         """g at the first place of the best."""
         out = torch.zeros_like(values)
-        here = (state[1] == start).nonzero().squeeze(1)
-        if len(here):
-            known = weights.fill(values, -self.sign * math.inf)[here]
-            place = (known == self.value(state)[here, None]).to(torch.int8).argmax(1)
-            out[here, place] = upstream[here]
+        here = ((state[1] >= start) & (state[1] < start + values.shape[1])).nonzero().squeeze(1)
+        out[here, state[1][here] - start] = upstream[here]
         return out
 
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:

@@ -126,6 +126,7 @@ class Ring(torch.autograd.Function):
             visit(plans[source], u, block, states, deal(plan, given))
             block = block if coming is None else coming()
         out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        ctx.set_materialize_grads(False)
         ctx.plans, ctx.ranks, ctx.sizes = plans, ranks, sizes  # type: ignore[attr-defined]
         ctx.lengths = [len(s) for s in states]  # type: ignore[attr-defined]
         ctx.save_for_backward(u, v, *given, *(t for s in states for t in s))

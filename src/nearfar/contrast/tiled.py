@@ -19,7 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from .blocks import slices
 from .maps import Map
 from .pairs import Weights
-from .reductions import LogSumExp, Mean, Reduction, State, Sum
+from .reductions import LogSumExp, Max, Mean, Reduction, State, Sum
 from .relation import Relation
 from .similarity import Similarity
 
@@ -130,13 +130,13 @@ def visit(
             for where, transposed in ends:
                 if reduction.of is not None and not reduction.even:
                     values = reduction.of(scores, *_given(given[k], (where, transposed)))
+                part = tuple(t[where] for t in states[k])
                 if transposed:
-                    seen = reduction.measure(values.T, weights.t, plan.first + rows.start)
+                    merged = reduction.update(part, values.T, weights.t, plan.first + rows.start)
                 else:
-                    seen = reduction.measure(values, weights, plan.first + columns.start)
-                merged = reduction.merge(tuple(t[where] for t in states[k]), seen)
-                for whole, part in zip(states[k], merged, strict=True):
-                    whole[where] = part
+                    merged = reduction.update(part, values, weights, plan.first + columns.start)
+                for whole, new in zip(states[k], merged, strict=True):
+                    whole[where] = new
 
 
 class Return:
@@ -146,7 +146,10 @@ class Return:
         self, plan: Plan, states: list[State], upstream: tuple[Tensor | None, ...], given: list[tuple[Tensor, ...]]
     ) -> None:
         self.states, self.given = states, given
-        self.active = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
+        wanted = {k: g for k, g in enumerate(upstream) if g is not None and plan.reductions[k].differentiable}
+        # The best score of an anchor is that of one pair, and needs no tile.
+        self.picked = {k: g for k, g in wanted.items() if _picks(plan.reductions[k])}
+        self.active = {k: g for k, g in wanted.items() if k not in self.picked}
         # d/ds log sum exp(c s) = c exp(c s) / sum: one rate per anchor beside the shared exponentials.
         self.rates = {k: _rate(plan.reductions[k], states[k][1], g) for k, g in self.active.items() if plan.shares(k)}
         # Sums and means have one too, whatever is summed.
@@ -170,6 +173,8 @@ class Return:
 
         `kept` is what the forward pass kept.
         """
+        for k in self.picked:
+            self._carry_picked(plan, k, u, v, du, dv)
         active, rates = self.active, self.rates
         x_buffer, e_buffer, r_buffer = (u.new_empty(plan.tile**2) for _ in range(3))
         s_buffer = u.new_empty(plan.tile**2) if len(active) > 1 else e_buffer
@@ -217,6 +222,22 @@ class Return:
                 slope.mul_(plan.similarity.link_slope(scores))
             _carry(slope, u[rows], v[columns], du, dv, rows, columns)
 
+    def _carry_picked(self, plan: Plan, k: int, u: Tensor, v: Tensor, du: Tensor | None, dv: Tensor | None) -> None:
+        """From the best score of every anchor to the two rows of its pair, where the candidate is in this block."""
+        best, place = self.states[k]
+        first, last = plan.first, plan.first + (len(v) if plan.sides[k] == "anchors" else len(u))
+        rows = ((place >= first) & (place < last)).nonzero().squeeze(1)
+        columns = place[rows] - first
+        slope = self.picked[k][rows]
+        if not plan.similarity.linear:
+            slope = slope * plan.similarity.link_slope(plan.reductions[k].value((best[rows], place[rows])))
+        if plan.sides[k] == "candidates":
+            rows, columns = columns, rows
+        if du is not None:
+            du.index_add_(0, rows, v[columns] * slope[:, None])
+        if dv is not None:
+            dv.index_add_(0, columns, u[rows] * slope[:, None])
+
     def _of_ends(
         self, plan: Plan, k: int, weights: Weights, ends: list[End], rows: slice, columns: slice, values: Tensor
     ) -> Tensor:
@@ -244,6 +265,7 @@ class Sweep(torch.autograd.Function):
         kept: list[Tensor] = []
         visit(plan, u, v, states, deal(plan, given), kept if plan.keep else None)
         out = tuple(r.value(tuple(s)) for r, s in zip(plan.reductions, states, strict=True))
+        ctx.set_materialize_grads(False)  # what only counts has no gradient, and no part in the backward pass
         ctx.plan, ctx.lengths = plan, [len(s) for s in states]  # type: ignore[attr-defined]
         ctx.save_for_backward(u, v, *given, *(t for s in states for t in s), *kept)
         ctx.mark_non_differentiable(*(x for x, r in zip(out, plan.reductions, strict=True) if not r.differentiable))
@@ -286,6 +308,11 @@ def _carry(
         du[rows].addmm_(slope, v)
     if dv is not None:
         dv[columns].addmm_(slope.T, u)
+
+
+def _picks(reduction: Reduction) -> bool:
+    of = reduction.of
+    return isinstance(reduction, Max) and (of is None or (isinstance(of, Map) and of.picks))
 
 
 def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
@@ -360,11 +387,19 @@ def _slope(
         return grad(scores)
     if isinstance(reduction.of, Map):
         seen = _given(given, end)
-        part_slope, *pieces = reduction.of.slopes(scores, *seen)
-        through = grad(scores if isinstance(reduction, Sum | Mean) else reduction.of(scores, *seen))
-        for total, piece in zip(dgiven, pieces, strict=True):
+        wanted = any(t.requires_grad for t in reduction.given)
+        part_slope, *pieces = reduction.of.slopes(scores, *seen) if wanted else (reduction.of.slope(scores, *seen),)
+        axis = 0 if transposed else 1
+        if isinstance(reduction, Sum | Mean):  # not by way of a transposed matrix, which takes several times longer
+            rate = reduction.rate(part, upstream[where])
+            for total, piece in zip(dgiven, pieces, strict=wanted):
+                found = weights.times(piece).sum(axis).mul_(rate)
+                total[where if total.ndim else ()] += found if total.ndim else found.sum()
+            return weights.zero_(part_slope).mul_(rate.unsqueeze(axis))
+        through = grad(reduction.of(scores, *seen))
+        for total, piece in zip(dgiven, pieces, strict=wanted):
             if total.ndim:
-                total[where] += (through * piece).sum(0 if transposed else 1)
+                total[where] += (through * piece).sum(axis)
             else:
                 total += (through * piece).sum()
         return through * part_slope

@@ -83,10 +83,16 @@ class TripletAll(Composition):
         if each is None:
             total, count = scores.rows(self._soft_rows if self.soft else self._hinge_rows)
             return {"triplets": _averaged(total, count)}
-        sums = [Sum("far", of=Excess(self.margin), given=(limit,)) for limit, _ in each]
-        counts = [Sum("far", of=Excess(self.margin, count=True), given=(limit.detach(),)) for limit, _ in each]
-        found = scores.reduce(*sums, *counts) if each else [scores.u.new_zeros(scores.relation.shape[0])] * 2
-        total, count = (torch.stack(part).sum(0) for part in (found[: len(each) or 1], found[len(each) or 1 :]))
+        given = [(limit.detach(),) for limit, _ in each]
+        sums = [Sum("far", of=Excess(self.margin), given=one) for one in given]
+        counts = [Sum("far", of=Excess(self.margin, count=True), given=one) for one in given]
+        found = scores.reduce(*sums, *counts)
+        total = count = scores.u.new_zeros(scores.relation.shape[0])
+        for (limit, there), excess, violating in zip(each, found, found[len(each) :], strict=False):
+            # A limit is passed over by as many as violate it, which is the slope by which it enters.
+            slope = -torch.where(there, violating.detach(), 0)
+            total = total + excess + slope * torch.where(there, limit - limit.detach(), 0)
+            count = count + violating
         if self.average == "triplets":
             count = scores.near_count * scores.far_count
         return {"triplets": _averaged(total, count.detach())}
