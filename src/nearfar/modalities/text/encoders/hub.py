@@ -53,11 +53,13 @@ def transformer(name: str, model: str, weights: bool, **changes: Any) -> Transfo
     except Exception as error:  # of whichever library went to the network
         where = "the folder is not whole" if folder.is_dir() else "it is no local folder and could not be fetched"
         raise ConfigError(f"encoder {name!r} cannot be had, {where}: {' '.join(str(error).split())[:300]}") from error
-    settings = published(model, int(getattr(config, "max_position_embeddings", 512)))
+    settings = published(model, min(int(getattr(config, "max_position_embeddings", 512)), tokeniser.model_max_length))
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
     if tokeniser.pad_token is None:
         tokeniser.pad_token = tokeniser.eos_token
     made = Transformer(net.float(), tokeniser, settings)
+    if weights and not (folder / SETTINGS).is_file():
+        _fill(made.dense, folder)
     if settings.lora:
         made.model = adapted(net, settings.lora)
     return made
@@ -76,7 +78,8 @@ def published(model: str, positions: int) -> TextSettings:
     settings = TextSettings(most_tokens=min(256, positions))
     if not (folder / "modules.json").is_file():
         return settings
-    dense: list[tuple[int, int, str]] = []
+    settings = TextSettings(most_tokens=positions)
+    dense: list[tuple[int, int, str, bool]] = []
     for part in json.loads((folder / "modules.json").read_text(encoding="utf-8")):
         kind = part["type"].rsplit(".", 1)[-1]
         file = folder / part["path"] / "config.json"
@@ -91,10 +94,21 @@ def published(model: str, positions: int) -> TextSettings:
             settings = replace(settings, normalise=True)
         elif kind == "Dense":
             activation = "tanh" if "Tanh" in said.get("activation_function", "") else "identity"
-            dense.append((said["in_features"], said["out_features"], activation))
+            dense.append((said["in_features"], said["out_features"], activation, said.get("bias", True)))
         else:
             raise ConfigError(f"{folder / 'modules.json'} has a part {kind!r}, which nearfar does not know")
     return replace(settings, dense=tuple(dense))
+
+
+def _fill(layers: nn.ModuleList, folder: Path) -> None:
+    """Give the layers behind the pooling their published weights."""
+    from safetensors.torch import load_file
+
+    files = sorted(folder.glob("*_Dense/model.safetensors"), key=lambda file: int(file.parent.name.split("_")[0]))
+    if len(files) != len(layers):
+        raise ConfigError(f"{folder} has {len(layers)} dense layers and weights as safetensors of {len(files)}")
+    for layer, file in zip(layers, files, strict=True):
+        layer[0].load_state_dict({name.removeprefix("linear."): weight for name, weight in load_file(file).items()})
 
 
 def _pooling(said: dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ class TextSettings:
         pooling: how the states of tokens become one vector.
         normalise: whether embeddings have length 1.
         most_tokens: texts are cut to so many tokens.
-        dense: layers behind the pooling, as (width in, width out, activation).
+        dense: layers behind the pooling, as (width in, width out, activation, whether it has a bias).
         lora: rank of low-rank adapters, which alone learn then; 0 for none.
         width: of the embedding, where only so many of its first numbers are used (Matryoshka).
     """
@@ -36,7 +36,7 @@ class TextSettings:
     pooling: Pooling = "mean"
     normalise: bool = False
     most_tokens: int = 256
-    dense: tuple[tuple[int, int, str], ...] = field(default=())
+    dense: tuple[tuple[int, int, str, bool], ...] = field(default=())
     lora: int = 0
     width: int | None = None
 
@@ -44,8 +44,8 @@ class TextSettings:
 class Dense(nn.Sequential):
     """A layer behind the pooling: a linear map and "tanh" or "identity"."""
 
-    def __init__(self, before: int, after: int, activation: str) -> None:
-        super().__init__(nn.Linear(before, after), nn.Tanh() if activation == "tanh" else nn.Identity())
+    def __init__(self, before: int, after: int, activation: str, bias: bool) -> None:
+        super().__init__(nn.Linear(before, after, bias), nn.Tanh() if activation == "tanh" else nn.Identity())
 
 
 class Transformer(nn.Module):
