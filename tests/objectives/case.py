@@ -14,14 +14,8 @@ from torch import Tensor
 
 from nearfar.contrast import LearnedTemperature
 
-SWEPT = (
-    "AlignUniform",
-    "DecoupledUniformity",
-    "MMD",
-    "SepCLR",
-    "MultipleNegatives",
-    "Matryoshka",
-)  # by pairs, of plain views
+SWEPT = {"AlignUniform", "DecoupledUniformity", "MMD", "SepCLR", "MultipleNegatives", "Matryoshka"}
+SWEPT |= {"AdaptiveMargin", "ListMLE", "ListNet"}
 
 
 def nothing(n: int) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def test_statistics_are_those_that_are_asked_for():
 # Memory ------------------------------------------------------------------------
 
 
-def kept(objective: torch.nn.Module, n: int, how: dict) -> tuple[int, int]:
+def kept(objective: torch.nn.Module, n: int, how: dict, count: int = 2) -> tuple[int, int]:
     """Bytes of the distinct storages kept for the backward pass, and elements of the largest tensor among them."""
     storages: dict[int, int] = {}
     largest = 0
@@ -243,7 +243,7 @@ def kept(objective: torch.nn.Module, n: int, how: dict) -> tuple[int, int]:
         largest = max(largest, t.numel())
         return t
 
-    views = [torch.randn(n, 8, generator=torch.Generator().manual_seed(k)).requires_grad_() for k in range(2)]
+    views = [torch.randn(n, 8, generator=torch.Generator().manual_seed(k)).requires_grad_() for k in range(count)]
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         value = objective(*views, **how)
     assert torch.isfinite(value) and value.requires_grad
@@ -258,8 +258,8 @@ MEASURED = [(c, False) for c in SWEPT] + [(c, True) for c in SWEPT if catalogue(
 def test_what_tiled_keeps_grows_with_the_rows_not_with_the_pairs(case: Case, labelled: bool):
     seen = []
     for n in (256, 512):
-        how = {"strategy": tiled(128), **({"labels": torch.arange(n) % (n // 4)} if labelled else {})}
-        total, largest = kept(case.make(), n, how)
+        keys = {"labels": torch.arange(n) % (n // 4)} if labelled else case.how(n)
+        total, largest = kept(case.make(), n, {"strategy": tiled(128), **keys}, case.views)
         assert largest < n * n
         seen.append(total)
     assert seen[1] < 2.3 * seen[0]

@@ -8,6 +8,7 @@ from typing import Any
 from .. import contrast as _contrast
 from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
 from ..errors import ConfigError
+from .adaptive import AdaptiveMargin
 from .asymmetric import Asymmetric, to_classes
 from .attraction import CACR, ExactCovariance
 from .centres import SoftTriple, SubCentreArcFace
@@ -26,6 +27,7 @@ from .hedged import Hedged
 from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
 from .kernels import KernelInfoNCE
+from .lists import ListMLE, ListNet
 from .manyviews import MultiViewDHEL, MultiViewInfoNCE
 from .margins import ArcFace, CosFace, NormalizedSoftmax, SphereFace
 from .metric import BoundaryMargin, Circle, GeneralizedLifted, LiftedStructure, MultiSimilarity
@@ -49,6 +51,7 @@ from .shifted import MeanShifted
 from .softmax import InfoNCE, NPair, NTXent, SupCon, SymmetricInfoNCE
 from .sphere import AlignUniform, Spectral
 from .targets import ConR, by_targets, confused, mixtures
+from .taught import MarginMSE, ScoreDistillation
 from .teacher import by_teacher, quality_weights
 from .triplets import TripletAll, TripletHard, TripletSemiHard
 from .weighting import MACL, Encouraging, HardContrastive
@@ -123,6 +126,11 @@ _ENTRIES: tuple[type[Objective], ...] = (
     AnglE,
     CosineMSE,
     ContrastiveTension,
+    MarginMSE,
+    ScoreDistillation,
+    AdaptiveMargin,
+    ListMLE,
+    ListNet,
     ConR,
     GatedPairs,
     WMSE,
