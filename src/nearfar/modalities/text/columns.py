@@ -112,6 +112,11 @@ def roles_of(names: Sequence[str], wishes: Wishes, where: str) -> Roles:
     texts = _texts(free, names, wishes)
     if texts is None:
         raise DataError(_nothing(where, names))
+    if wishes.score_column and ANCHOR not in texts:
+        raise DataError(
+            f"{where}: score_column {wishes.score_column!r}: scores belong to pairs, and these are single texts; name "
+            "anchor_column and positive_column"
+        )
     used = set(texts.values())
 
     def chosen(wanted: str | None, known: Sequence[str]) -> str | None:
@@ -181,7 +186,7 @@ def _check(names: Sequence[str], wishes: Wishes, where: str) -> None:
         for name in value if isinstance(value, list | tuple) else [value]:
             if name and name not in names:
                 close = difflib.get_close_matches(name, names, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = f"; did you mean {close[0]!r}?" if close else "."
                 raise DataError(f"{where}: no column {name!r} ({setting}){hint} Columns there are: {_listed(names)}")
 
 

@@ -208,7 +208,7 @@ def _json_table(path: Path, encoding: str | None) -> Table:
                 try:
                     yield place, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    reason = getattr(error, "msg", error)
+                    reason = str(getattr(error, "msg", error)).removesuffix(" at")
                     found.skip(place, f"not JSON: {reason} at character {getattr(error, 'pos', 0) + 1}")
 
     def walk(names: Sequence[str], found: Findings) -> Iterator[Row]:

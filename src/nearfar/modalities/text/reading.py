@@ -173,6 +173,10 @@ def read_texts(
             if not isinstance(text, str) or not (text.strip() or name.startswith(NEGATIVE)):
                 raise DataError(f"{place}: {text!r} is no text, or an empty one; leave the row out")
             column.append(clean(text, place, found))
+    if len({len(column.lengths) for column in columns.values()}) > 1:
+        raise DataError(
+            "texts: " + ", ".join(f"{len(column.lengths)} {name} texts" for name, column in columns.items())
+        )
     numbers, classes = (None, list[str]()) if labels is None else encode_labels(labels)
     gathered = Gathered(
         {name: column.writer.strings() for name, column in columns.items()},

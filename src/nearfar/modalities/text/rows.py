@@ -166,7 +166,7 @@ def clean(value: Any, place: str, found: Findings, most_characters: int = MOST_C
     text = text.strip()
     if len(text) > most_characters:
         found.note(f"cut to {most_characters} characters", place)
-        text = text[:most_characters]
+        text = text[:most_characters].rstrip()
     return text
 
 
