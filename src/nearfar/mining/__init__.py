@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from .approximate import Approximate
 from .audit import false_negatives, groups
-from .grouping import clusters, communities, mutual_ranks
 from .exact import Exact
 from .filters import Ceiling, Margin, PairScorer, Percentage, Positives, Ranks, SameId, SameText
 from .found import Found
+from .grouping import clusters, communities, mutual_ranks
 from .job import Report, mine_into
 from .lexical import BM25
 from .mining import Mined, Mining

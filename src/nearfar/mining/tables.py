@@ -94,7 +94,7 @@ def _parquet(path: Path, tables: Iterator[dict[str, list[Any]]]) -> int:
             "writing .parquet needs pyarrow: pip install 'nearfar[text]', or write .jsonl or .csv"
         ) from None
     lines, writer = 0, None
-    for table in tables:
+    for table in _with_lines(tables):
         # A column without any value in one part must have the type that it has in the next.
         kinds = {"positive_score": pyarrow.float64()}
         columns = {key: pyarrow.array(values, type=kinds.get(key)) for key, values in table.items()}
@@ -105,6 +105,19 @@ def _parquet(path: Path, tables: Iterator[dict[str, list[Any]]]) -> int:
     if writer is not None:
         writer.close()
     return lines
+
+
+def _with_lines(tables: Iterator[dict[str, list[Any]]]) -> Iterator[dict[str, list[Any]]]:
+    """Those that have lines, or one that has none: an empty column does not say of what type it is."""
+    empty, any_lines = None, False
+    for table in tables:
+        if next(iter(table.values())):
+            any_lines = True
+            yield table
+        else:
+            empty = table
+    if not any_lines and empty is not None:
+        yield empty
 
 
 def _jsonl(path: Path, tables: Iterator[dict[str, list[Any]]]) -> int:

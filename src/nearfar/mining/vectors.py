@@ -120,7 +120,7 @@ def look(vectors: np.ndarray, similarity: Similarity, dtype: torch.dtype, what: 
     for rows in blocks(len(vectors), _BLOCK):
         raw = np.ascontiguousarray(vectors[rows])
         digest.update(raw.data)
-        usable = np.isfinite(raw).all(axis=1) & (np.abs(raw).max(axis=1) <= _LARGEST)
+        usable = np.isfinite(raw).all(axis=1) & (np.abs(raw).max(axis=1).astype(np.float64) <= _LARGEST)
         if not usable.all():
             first = rows.start + int(np.flatnonzero(~usable)[0])
             raise DataError(
