@@ -23,7 +23,9 @@ Q, N, D = 60, 400, 8
 
 def vectors() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    return rng.normal(size=(Q, D)), rng.normal(size=(N, D))
+    queries, corpus = rng.normal(size=(Q, D)), rng.normal(size=(N, D))
+    corpus[0 : 3 * Q : 3] = queries + rng.normal(size=(Q, D)) * rng.uniform(0.1, 1.5, size=(Q, 1))
+    return queries, corpus
 
 
 def mining(**settings: object) -> Mining:
