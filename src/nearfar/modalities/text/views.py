@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -146,39 +146,42 @@ class TextViews:
         edited = texts
         if recipe.variant:
             edited = self.variants.chosen(edited, seeds[place], recipe.variant)
-        moved_words = recipe.level == "words" and recipe.moves
-        if moved_words or recipe.insert or recipe.typos:
+        by_words = recipe.level == "words"
+        if (by_words and recipe.moves) or recipe.insert or recipe.typos:
             words = Words(edited)
-            ids = self._moved(words.ids, place, seeds) if moved_words else words.ids
+            ids = words.part(*self._part(words.lengths, place, seeds)) if by_words and recipe.parts else words.ids
+            if by_words:
+                ids = self._moved(ids, recipe, seeds[place])
             if recipe.insert:
                 ids = words.punctuated(ids, seeds[place], recipe.insert)
             if recipe.typos:
                 ids = words.mistyped(ids, seeds[place], recipe.typos)
             edited = words.texts(ids)
         tokens = self._tokens(edited, name)
-        if (recipe.level == "tokens" and recipe.moves) or recipe.mask:
+        if (recipe.moves and not by_words) or recipe.mask:
             start = self._prompted(name)
             head, tail = tokens[:, :start], tokens[:, start:]
-            if recipe.level == "tokens":
-                tail = self._moved(tail, place, seeds, self._special, self._room(start))
+            if not by_words:
+                if recipe.parts:
+                    whole = edits.free(tail, self._special).sum(1)
+                    tail = edits.crop(tail, *self._part(whole, place, seeds), self._special)
+                tail = self._moved(tail, recipe, seeds[place], self._special, self._room(start))
             if recipe.mask:
                 tail = edits.mask(tail, seeds[place], recipe.mask, self.encoder.special["mask"], self._special)
             tokens = torch.cat([head, tail], 1)
         return tokens
 
+    @staticmethod
     def _moved(
-        self, ids: Tensor, place: int, seeds: Tensor, special: set[int] | tuple[()] = (), room: int | None = None
+        ids: Tensor, recipe: TextRecipe, seeds: Tensor, special: Collection[int] = (), room: int | None = None
     ) -> Tensor:
-        """Words or tokens with those taken, moved, left out and repeated that the recipe says."""
-        recipe, own = self._active[place], seeds[place]
-        if recipe.parts:
-            ids = edits.crop(ids, *self._part(edits.free(ids, special).sum(1), place, seeds), special)
+        """Words or tokens of a part, shuffled, left out and repeated as the recipe says."""
         if recipe.shuffle:
-            ids = edits.shuffle(ids, own, recipe.shuffle, special)
+            ids = edits.shuffle(ids, seeds, recipe.shuffle, special)
         if recipe.delete:
-            ids = edits.delete(ids, own, recipe.delete, special)
+            ids = edits.delete(ids, seeds, recipe.delete, special)
         if recipe.repeat:
-            ids = edits.repeat(ids, own, recipe.repeat, recipe.repeat_most, special, room)
+            ids = edits.repeat(ids, seeds, recipe.repeat, recipe.repeat_most, special, room)
         return ids
 
     def _part(self, whole: Tensor, place: int, seeds: Tensor) -> tuple[Tensor, Tensor]:

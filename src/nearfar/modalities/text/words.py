@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,9 +59,17 @@ class Words:
                 self._gaps.append(gap)
                 self._words.append(word)
         self.lengths = torch.tensor([len(pairs) for pairs in found], dtype=torch.int64)
-        within = torch.arange(int(self.lengths.max()) if len(found) else 0)
-        ids = (self.lengths.cumsum(0) - self.lengths)[:, None] + within
-        self.ids = ids.masked_fill(within >= self.lengths[:, None], -1)
+        self._first = self.lengths.cumsum(0) - self.lengths
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """All words, (B, L) with -1 behind the end of each text."""
+        return self.part(torch.zeros_like(self.lengths), self.lengths)
+
+    def part(self, start: Tensor, length: Tensor) -> Tensor:
+        """Words `start` to ``start + length - 1`` of each text, (B, L)."""
+        within = torch.arange(int(length.max()) if len(length) else 0)
+        return ((self._first + start)[:, None] + within).masked_fill(within >= length[:, None], -1)
 
     def punctuated(self, ids: Tensor, seeds: Tensor, share: float) -> Tensor:
         """A mark of punctuation behind each word with probability `share`.
@@ -86,9 +95,11 @@ class Words:
 
     def texts(self, ids: Tensor) -> list[str]:
         """The texts that ids stand for: words that stood together stay so, others get a space where there are any."""
+        rows = _rows(ids)
+        ends = zip(self._first.tolist(), self.lengths.tolist(), strict=True)
+        whole = [row == list(range(first, first + length)) for row, (first, length) in zip(rows, ends, strict=True)]
         return [
-            source if row == whole else self._joined([one for one in row if one >= 0])
-            for source, row, whole in zip(self._sources, _rows(ids), _rows(self.ids), strict=True)
+            source if same else self._joined(row) for source, row, same in zip(self._sources, rows, whole, strict=True)
         ]
 
     def _joined(self, row: list[int]) -> str:
