@@ -182,6 +182,21 @@ def test_a_crop_is_a_slice(row: list[int], start: int, length: int):
 
 
 @settings(max_examples=50, deadline=None)
+@given(PLAIN, st.integers(0, 12), st.integers(1, 12))
+def test_the_rest_is_what_a_crop_leaves(row: list[int], start: int, length: int):
+    around = row[:start] + row[start + length :]
+    left = edits.rest(batch([row]), torch.tensor([start]), torch.tensor([length]), seeds(1, 1), special=SPECIAL)
+    assert plain(left) == [around if length < len(row) else row]
+
+
+def test_the_rest_is_taken_as_often_as_said():
+    ids, one = batch([[1, 2, 3]] * 1000), torch.ones(1000, dtype=torch.int64)
+    rows = plain(edits.rest(ids, one, one, seeds(1000, 1), 0.9, SPECIAL))
+    assert all(row in ([1, 3], [1, 2, 3]) for row in rows)
+    assert abs(rows.count([1, 3]) - 900) < 4 * 90**0.5
+
+
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 2**32), st.tuples(*[st.integers(1, 40)] * 2)
 )

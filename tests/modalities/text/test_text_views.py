@@ -111,6 +111,12 @@ def test_dropout_shows_the_text_twice():
     assert torch.equal(one, two)
 
 
+def test_spans_of_several_texts_are_refused():
+    for recipe in ("span", "ict"):
+        with pytest.raises(ConfigError, match=f"{recipe!r} takes parts of one text"):
+            TextViews(("anchor", "positive"), 2, Spelling(), recipe=recipe)
+
+
 @pytest.mark.parametrize("name", ["esimcse", "tsdae", "variants"])
 def test_the_first_view_is_the_text(name: str):
     one, two, three = seen(name, TEXTS, count=3)
@@ -163,6 +169,16 @@ def test_spans_of_a_document_touch_and_anchors_are_longer():
             assert row[0] <= anchor[-1] + 1 and row[-1] >= anchor[0] - 1
     means = torch.tensor(lengths).float().mean(0)
     assert (means - torch.tensor([352.0, 192.0, 192.0])).abs().max() < 4 * 86 / 300**0.5
+
+
+@pytest.mark.parametrize("level", ["words", "tokens"])
+def test_a_part_and_the_rest_are_the_document(level: str):
+    recipes = [TextRecipe(level=level, span=(8, 32)), TextRecipe(level=level, rest=1.0)]  # type: ignore[arg-type]
+    document = [str(i) for i in range(100)]
+    for part, rest in zip(*seen(recipes, [" ".join(document)] * 20), strict=True):
+        start = int(part[0])
+        assert document[start : start + len(part)] == part and 8 <= len(part) <= 32
+        assert document[:start] + document[start + len(part) :] == rest
 
 
 def test_spans_beside_each_other_within_windows_of_different_size():
@@ -233,9 +249,11 @@ def test_strength_scales_shares():
         ({"recipe": "variants", "variants": None}, "recipe 'variants' needs a file of variants: set variants=FILE"),
         ({"recipe": "delete", "variants": "f.jsonl"}, "variants are given but recipe 'delete' takes none"),
         ({"recipe": "mask", "encoder": encoder("ngrams-8")[1]}, "recipe 'mask' masks, and this encoder has no mask"),
+        ({"recipe": [TextRecipe("a"), TextRecipe("b", rest=1.0)]}, "'b' leaves out what the first view takes"),
+        ({"recipe": TextRecipe("b", rest=1.0)}, "'b' leaves out what the first view takes"),
         (
             {"recipe": [TextRecipe(window=9), TextRecipe("b", "words", window=9, beside=True)]},
-            "recipe 'b' must be of the level of the first view, 'words'",
+            "recipe 'b' must be of the level of the first view, 'tokens'",
         ),
     ],
 )
@@ -244,17 +262,13 @@ def test_impossible_settings(settings: dict, message: str):
         views(**settings)
 
 
-def test_spans_beside_need_one_text():
-    with pytest.raises(ConfigError, match="'span' takes parts of one text"):
-        TextViews(("anchor", "positive"), 2, Spelling(), recipe="span")
-
-
 @pytest.mark.parametrize(
     "values",
     [
         {"delete": 1.1}, {"mask": -0.1}, {"level": "letters"}, {"window": 0}, {"crop": (0.5, 0.2)}, {"crop": (0, 1)},
         {"span": (0, 3)}, {"span": (5, 3)}, {"shape": (0.5, 1)}, {"repeat_most": 0}, {"typos": float("nan")},
         {"span": (1, 3), "crop": (0.1, 0.2)}, {"beside": True, "variant": 0.5},
+        {"rest": 0.5, "variant": 0.5}, {"rest": 0.5, "crop": (0.1, 0.2)},
     ],
 )  # fmt: skip
 def test_impossible_recipes(values: dict[str, Any]):

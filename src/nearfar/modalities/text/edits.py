@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Each edit has its own numbers, also where several act on one text.
 _WINDOW, _LENGTH, _START, _SHUFFLE, _ORDER, _DELETE, _REPEAT, _COPIES, _INSERT, _POOL = range(10)
-MASK, VARIANT, TYPO, LETTER, FILL, WORD = range(10, 16)  # also of the edits in other files
+MASK, VARIANT, TYPO, LETTER, FILL, WORD, _REST = range(10, 17)  # also of the edits in other files
 
 
 def seeds_of(views: int, rows: int, generator: torch.Generator) -> Tensor:
@@ -126,9 +126,21 @@ def crop(ids: Tensor, start: Tensor, length: Tensor, special: Collection[int] = 
     [[101, 8, 9, 102]]
     """
     open_ = free(ids, special)
-    place = open_.long().cumsum(1) - 1
-    within = (place >= start[:, None]) & (place < (start + length)[:, None])
-    return _compact(ids, (ids >= 0) & (~open_ | within))
+    return _compact(ids, (ids >= 0) & (~open_ | _within(open_, start, length)))
+
+
+def rest(
+    ids: Tensor, start: Tensor, length: Tensor, seeds: Tensor, share: float = 1.0, special: Collection[int] = ()
+) -> Tensor:
+    """Leave out what `crop` would keep, of each text with probability `share`; a text of which it is all stays.
+
+    >>> rest(torch.tensor([[7, 8, 9]]), torch.tensor([1]), torch.tensor([1]), torch.tensor([5])).tolist()
+    [[7, 9]]
+    """
+    open_ = free(ids, special)
+    drawn = uniform(seeds, _REST, 1)[:, 0].to(ids.device)
+    away = _within(open_, start, length) & ((drawn < share) & (length < open_.sum(1)))[:, None]
+    return _compact(ids, (ids >= 0) & ~away)
 
 
 def span(
@@ -183,6 +195,12 @@ def window(whole: Tensor, seeds: Tensor, size: int, cut: float = 1.0) -> tuple[T
 def _shifted(values: Tensor, bits: int) -> Tensor:
     """Shifted to the right, with zeros coming in also where int64 is negative."""
     return (values >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _within(open_: Tensor, start: Tensor, length: Tensor) -> Tensor:
+    """Which of the open places are those of a part."""
+    place = open_.long().cumsum(1) - 1
+    return open_ & (place >= start[:, None]) & (place < (start + length)[:, None])
 
 
 def _ranks(drawn: Tensor, chosen: Tensor) -> Tensor:

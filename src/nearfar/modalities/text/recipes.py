@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from nearfar.errors import ConfigError
 
 Level = Literal["words", "tokens"]
-_SHARES = ("variant", "delete", "repeat", "insert", "typos", "shuffle", "mask", "cut")
+_SHARES = ("variant", "delete", "repeat", "insert", "typos", "shuffle", "mask", "cut", "rest")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class TextRecipe:
         shape: the Beta distribution of the length between the two; (1, 1) is uniform.
         beside: the part overlaps or touches that of the first view, rather than beginning anywhere.
         cut: what of the rest is in fact left out; `strength` acts on this.
+        rest: probability that the part which the first view takes is left out, and the view is what remains.
         shuffle: share of words or tokens that are dealt over their places anew; 1 is a random order.
         delete: probability of leaving out each word or token.
         repeat: ESimCSE: U{0, ..., K} of n words or tokens are said twice, ``K = max(2, floor(repeat·n))``, at most
@@ -53,6 +54,7 @@ class TextRecipe:
     shape: tuple[int, int] = (1, 1)
     beside: bool = False
     cut: float = 1.0
+    rest: float = 0.0
     shuffle: float = 0.0
     delete: float = 0.0
     repeat: float = 0.0
@@ -77,6 +79,8 @@ class TextRecipe:
         once = self.span is None or self.crop == (1.0, 1.0)
         self._require(once, "span", "left out where crop is given: a part has one length")
         self._require(not (self.beside and self.variant), "beside", "false with variants, which are other texts")
+        self._require(not (self.rest and self.parts), "rest", "0 with a crop, span or window of the view's own")
+        self._require(not (self.rest and self.variant), "rest", "0 with variants, which are other texts")
 
     def _require(self, holds: bool, field: str, allowed: str) -> None:
         if not holds:
@@ -90,7 +94,7 @@ class TextRecipe:
     @property
     def moves(self) -> bool:
         """Whether words or tokens are taken, moved or doubled."""
-        return self.parts or self.shuffle > 0 or self.delete > 0 or self.repeat > 0
+        return self.parts or self.rest > 0 or self.shuffle > 0 or self.delete > 0 or self.repeat > 0
 
     @property
     def still(self) -> bool:
@@ -125,6 +129,8 @@ RECIPES: dict[str, tuple[TextRecipe, ...]] = {
     "crop": (TextRecipe("crop", "words", window=256, crop=(0.05, 0.5), delete=0.1),),
     # Giorgi et al. 2021, DeCLUTR: a long anchor, and shorter spans that touch or overlap it
     "span": (_SPAN, replace(_SPAN, shape=(2, 4), beside=True)),
+    # Lee et al. 2019, the inverse cloze task, with a span for a sentence: it, and what stands around it
+    "ict": (TextRecipe("ict", "words", span=(8, 32)), TextRecipe("ict", "words", rest=0.9)),
     "shuffle": (TextRecipe("shuffle", shuffle=1.0),),
     "order": (TextRecipe("order", "words", shuffle=0.2),),
     "mask": (TextRecipe("mask", mask=0.15),),

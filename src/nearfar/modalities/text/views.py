@@ -131,15 +131,22 @@ class TextViews:
         for recipe in self._active:
             if recipe.mask and self.encoder.special["mask"] is None:
                 raise ConfigError(f"recipe {recipe.name!r} masks, and this encoder has no mask token; take delete")
-            if recipe.beside and recipe.parts and len(self.names) > 1:
-                raise ConfigError(f"recipe {recipe.name!r} takes parts of one text; these items have several")
-            if recipe.beside and recipe.parts and self._active[0].parts and recipe.level != self._active[0].level:
-                raise ConfigError(f"recipe {recipe.name!r} must be of the level of the first view, {recipe.level!r}")
+            if (recipe.beside and recipe.parts) or recipe.rest:
+                self._check_first(recipe)
         needed = [recipe.name for recipe in self.recipes if recipe.variant]
         if needed and self._given is None:
             raise ConfigError(f"recipe {needed[0]!r} needs a file of variants: set variants=FILE")
         if self._given is not None and not needed:
             raise ConfigError(f"variants are given but recipe {self.recipes[-1].name!r} takes none; take variants")
+
+    def _check_first(self, recipe: TextRecipe) -> None:
+        first = self._active[0]
+        if len(self.names) > 1:
+            raise ConfigError(f"recipe {recipe.name!r} takes parts of one text; these items have several")
+        if first.parts and recipe.level != first.level:
+            raise ConfigError(f"recipe {recipe.name!r} must be of the level of the first view, {first.level!r}")
+        if recipe.rest and (recipe is first or not first.parts):
+            raise ConfigError(f"recipe {recipe.name!r} leaves out what the first view takes, which must be a part")
 
     def _view(self, texts: list[str], name: str, place: int, seeds: Tensor) -> Tensor:
         recipe = self._active[place]
@@ -151,7 +158,7 @@ class TextViews:
             words = Words(edited)
             ids = words.part(*self._part(words.lengths, place, seeds)) if by_words and recipe.parts else words.ids
             if by_words:
-                ids = self._moved(ids, recipe, seeds[place])
+                ids = self._moved(ids, place, seeds)
             if recipe.insert:
                 ids = words.punctuated(ids, seeds[place], recipe.insert)
             if recipe.typos:
@@ -165,23 +172,26 @@ class TextViews:
                 if recipe.parts:
                     whole = edits.free(tail, self._special).sum(1)
                     tail = edits.crop(tail, *self._part(whole, place, seeds), self._special)
-                tail = self._moved(tail, recipe, seeds[place], self._special, self._room(start))
+                tail = self._moved(tail, place, seeds, self._special, self._room(start))
             if recipe.mask:
                 tail = edits.mask(tail, seeds[place], recipe.mask, self.encoder.special["mask"], self._special)
             tokens = torch.cat([head, tail], 1)
         return tokens
 
-    @staticmethod
     def _moved(
-        ids: Tensor, recipe: TextRecipe, seeds: Tensor, special: Collection[int] = (), room: int | None = None
+        self, ids: Tensor, place: int, seeds: Tensor, special: Collection[int] = (), room: int | None = None
     ) -> Tensor:
-        """Words or tokens of a part, shuffled, left out and repeated as the recipe says."""
+        """Words or tokens of a part, left out, shuffled and repeated as the recipe says."""
+        recipe, own = self._active[place], seeds[place]
+        if recipe.rest:
+            first = self._part(edits.free(ids, special).sum(1), 0, seeds)
+            ids = edits.rest(ids, *first, own, recipe.rest, special)
         if recipe.shuffle:
-            ids = edits.shuffle(ids, seeds, recipe.shuffle, special)
+            ids = edits.shuffle(ids, own, recipe.shuffle, special)
         if recipe.delete:
-            ids = edits.delete(ids, seeds, recipe.delete, special)
+            ids = edits.delete(ids, own, recipe.delete, special)
         if recipe.repeat:
-            ids = edits.repeat(ids, seeds, recipe.repeat, recipe.repeat_most, special, room)
+            ids = edits.repeat(ids, own, recipe.repeat, recipe.repeat_most, special, room)
         return ids
 
     def _part(self, whole: Tensor, place: int, seeds: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def hashes(word: str) -> tuple[int, ...]:
     """Buckets of a word and of its pieces of three to five characters, with < and > at its ends.
 
     >>> len(hashes("cat")), hashes("cat") == hashes("Cat")
-    (7, True)
+    (6, True)
     """
     word = f"<{word.lower()}>"
     parts = {word[i : i + n] for n in (3, 4, 5) for i in range(len(word) - n + 1)} - {word}
