@@ -8,6 +8,7 @@ from pathlib import Path
 from nearfar.errors import ConfigError
 
 _FOLDER = Path(str(files("nearfar.data"))) / "bundled"
+_PLACES = {"fashion": "fashion.npz", "glosses": "glosses", "sentences": "sentences.txt.xz"}
 
 
 def names() -> list[str]:
@@ -15,15 +16,18 @@ def names() -> list[str]:
 
     Example:
         >>> names()
-        ['fashion']
+        ['fashion', 'glosses', 'sentences']
     """
-    return sorted(file.stem for file in _FOLDER.glob("*.npz"))
+    return list(_PLACES)
 
 
 def path(name: str = "fashion") -> Path:
     """Where a data set that comes with the package lies; made and licensed as `bundled/README.md` says.
 
-    `fashion`: Fashion-MNIST, 10,000 images to train on and 5,000 to test on, 28 x 28 grey, ten classes of clothing.
+    - `fashion`: Fashion-MNIST, 10,000 images to train on and 5,000 to test on, 28 x 28 grey, ten classes of clothing.
+    - `glosses`: a reverse dictionary from WordNet, 27,191 entries (words, kind, examples) to be found by 27,105
+      definitions: a collection with relevance of training, development and test queries that share no entry.
+    - `sentences`: 20,000 definitions from WordNet of which none is in `glosses`, one a line.
 
     Raises:
         ConfigError: no such data set; lists those there are.
@@ -32,6 +36,6 @@ def path(name: str = "fashion") -> Path:
         >>> path("fashion").name
         'fashion.npz'
     """
-    if name not in names():
+    if name not in _PLACES:
         raise ConfigError(f"no data set named {name!r} comes with nearfar; there are: {', '.join(names())}")
-    return _FOLDER / f"{name}.npz"
+    return _FOLDER / _PLACES[name]
