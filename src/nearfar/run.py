@@ -205,17 +205,23 @@ class Run:
         return self.modality.read_pair(Path(data), self.options, self.config["source"], None, shown(progress))
 
     def embed(
-        self, data: str | Path | Source, progress: bool | None = None, batch_size: int = 512, devices: int = 1
+        self,
+        data: str | Path | Source,
+        progress: bool | None = None,
+        batch_size: int = 512,
+        devices: int = 1,
+        exact: bool = False,
     ) -> Vectors:
         """Embeddings of all rows of some data (of the training part where they come in parts), in order.
 
-        With `devices` several processes share the rows; see `nearfar.embedding.embed_rows`.
+        With `devices` several processes share the rows; with `exact` a row's vector is the same bits at any batch size;
+        see `nearfar.embedding.embed_rows`.
 
         >>> run.embed("photos/").vectors.shape                              # doctest: +SKIP
         (1200, 256)
         """
         source = data if isinstance(data, Source) else self.read(data, progress)[0]
-        vectors = self.vectors_of(self.method, source, progress, batch_size, devices)
+        vectors = self.vectors_of(self.method, source, progress, batch_size, devices, exact)
         return Vectors(vectors, source.labels, list(source.classes), list(source.names))
 
     def vectors_of(
@@ -225,11 +231,12 @@ class Run:
         progress: bool | None = None,
         batch_size: int = 512,
         devices: int = 1,
+        exact: bool = False,
     ) -> np.ndarray:
         """(N, D) embeddings by some method of this run: the trained one, or the fresh one."""
         views = self.modality.views(self.config["source"], 2, self.options, method.encoder)
         device = TrainingSettings(**self.config["training"]).resolve_device()
-        return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size, devices)
+        return embed_rows(method.encoder.to(device), views, source, device, shown(progress), batch_size, devices, exact)
 
 
 def fit(

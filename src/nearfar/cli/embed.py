@@ -22,6 +22,9 @@ def embed(
     devices: Annotated[int, typer.Option(help="Share the rows over so many devices, a process each.", min=1)] = 1,
     test: Annotated[bool, typer.Option("--test", help="The test part of data that come in two parts.")] = False,
     size: Annotated[Whole, typer.Option(help="Side of the images in pixels, for an encoder by name.")] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Encode row by row, so that a vector is the same bits at any batch size.")
+    ] = False,
     path_column: PATHS = None,
     label_column: LABELS = None,
 ) -> None:
@@ -37,6 +40,8 @@ def embed(
         raise ConfigError(f"{data} has no test part; leave out --test")
     if held is not None and not test:
         typer.echo(f"nearfar: the test part of {data} ({len(held)} items) is left out; --test embeds it", err=True)
-    vectors = made.embed(held if held is not None and test else train, batch_size=batch_size, devices=devices)
+    vectors = made.embed(
+        held if held is not None and test else train, batch_size=batch_size, devices=devices, exact=exact
+    )
     n, width = vectors.vectors.shape
     typer.echo(f"{n} vectors of width {width}: {vectors.save(out)}")

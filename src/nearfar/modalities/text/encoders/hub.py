@@ -108,7 +108,8 @@ def _fill(layers: nn.ModuleList, folder: Path) -> None:
     if len(files) != len(layers):
         raise ConfigError(f"{folder} has {len(layers)} dense layers and weights as safetensors of {len(files)}")
     for layer, file in zip(layers, files, strict=True):
-        layer[0].load_state_dict({name.removeprefix("linear."): weight for name, weight in load_file(file).items()})
+        found = {name.removeprefix("linear."): weight for name, weight in load_file(file).items()}
+        layer.get_submodule("0").load_state_dict(found)
 
 
 def _pooling(said: dict[str, Any]) -> Any:

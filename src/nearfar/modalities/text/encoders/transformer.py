@@ -17,7 +17,7 @@ from .pieces import lengths_of, pieces
 from .pooling import Pooling, pool
 
 SETTINGS = "encoder.json"
-BUDGET = {"cpu": 1024, "cuda": 32768}  # tokens that are encoded at a time: on a CPU what stays in its cache
+BUDGET = {"cpu": 512, "cuda": 32768}  # tokens that are encoded at a time: on a CPU what stays in its cache
 
 
 @dataclass(frozen=True)
