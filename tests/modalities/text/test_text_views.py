@@ -79,7 +79,7 @@ def test_a_view_is_a_function_of_text_and_generator(name: str):
     one, two = (made(Texts((texts,)), drawn(7)) for _ in range(2))
     assert len(one) == 3 and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     other = made(Texts((texts,)), drawn(8))
-    assert (name in ("dropout", "variants", *ALIASES)) == all(map(torch.equal, one, other))
+    assert (name in ("dropout", "variants", "phrases", *ALIASES)) == all(map(torch.equal, one, other))
     assert torch.equal(torch.get_rng_state(), state)
     part = made(Texts((texts,)), drawn(7), part=slice(4, 9))
     for whole, few in zip(one, part, strict=True):
@@ -115,6 +115,15 @@ def test_spans_of_several_texts_are_refused():
     for recipe in ("span", "ict"):
         with pytest.raises(ConfigError, match=f"{recipe!r} takes parts of one text"):
             TextViews(("anchor", "positive"), 2, Spelling(), recipe=recipe)
+
+
+def test_phrases_are_two_parts_of_the_text():
+    texts = ["When it rains, we stay.", "one", ""]
+    assert seen("phrases", texts, count=3) == [
+        [text.split() for text in texts],
+        [["When", "it", "rains,"], ["one"], []],
+        [["we", "stay."], ["one"], []],
+    ]
 
 
 @pytest.mark.parametrize("name", ["esimcse", "tsdae", "variants"])
@@ -265,7 +274,8 @@ def test_impossible_settings(settings: dict, message: str):
 @pytest.mark.parametrize(
     "values",
     [
-        {"delete": 1.1}, {"mask": -0.1}, {"level": "letters"}, {"window": 0}, {"crop": (0.5, 0.2)}, {"crop": (0, 1)},
+        {"delete": 1.1}, {"mask": -0.1}, {"level": "letters"}, {"phrase": "middle"},
+        {"window": 0}, {"crop": (0.5, 0.2)}, {"crop": (0, 1)},
         {"span": (0, 3)}, {"span": (5, 3)}, {"shape": (0.5, 1)}, {"repeat_most": 0}, {"typos": float("nan")},
         {"span": (1, 3), "crop": (0.1, 0.2)}, {"beside": True, "variant": 0.5},
         {"rest": 0.5, "variant": 0.5}, {"rest": 0.5, "crop": (0.1, 0.2)},

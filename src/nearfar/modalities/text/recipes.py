@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from nearfar.errors import ConfigError
 
 Level = Literal["words", "tokens"]
+Phrase = Literal["left", "right"]
 _SHARES = ("variant", "delete", "repeat", "insert", "typos", "shuffle", "mask", "cut", "rest")
 
 
@@ -22,6 +23,7 @@ class TextRecipe:
         level: whether crops, shuffles, deletions and repetitions act on "words", before the tokeniser cuts a long text
             off, or on "tokens". Special tokens are never touched.
         variant: probability that a text is replaced by one of its variants, such as paraphrases, from a file.
+        phrase: "left" or "right" takes one of the two phrases of a text, see `words.phrases`; None the text.
         window: of a longer text, all views take their parts from one window of so many words or tokens.
         crop: the view is one part of the text (or of its window), of this least and greatest share of its length.
         span: the same as numbers of words or tokens; a shorter text stays whole.
@@ -48,6 +50,7 @@ class TextRecipe:
     name: str = "custom"
     level: Level = "tokens"
     variant: float = 0.0
+    phrase: Phrase | None = None
     window: int | None = None
     crop: tuple[float, float] = (1.0, 1.0)
     span: tuple[int, int] | None = None
@@ -68,6 +71,7 @@ class TextRecipe:
             value = getattr(self, field)
             object.__setattr__(self, field, value if value is None else tuple(value))
         self._require(self.level in get_args(Level), "level", "'words' or 'tokens'")
+        self._require(self.phrase in (None, *get_args(Phrase)), "phrase", "'left', 'right' or None")
         for field in _SHARES:
             self._require(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
         self._require(self.window is None or self.window >= 1, "window", "at least 1, or None")
@@ -99,7 +103,7 @@ class TextRecipe:
     @property
     def still(self) -> bool:
         """Whether nothing is edited at all."""
-        return not (self.moves or self.variant or self.insert or self.typos or self.mask)
+        return not (self.moves or self.variant or self.phrase or self.insert or self.typos or self.mask)
 
     def to_json(self) -> dict[str, Any]:
         """All fields, with lists for tuples; ``TextRecipe(**recipe.to_json()) == recipe``."""
@@ -109,7 +113,8 @@ class TextRecipe:
         """The same recipe at another strength: 1 is this one, 0 leaves the text alone; probabilities end at 1."""
         if strength < 0:
             raise ConfigError(f"strength must be at least 0, not {strength!r}")
-        return replace(self, **{field: min(getattr(self, field) * strength, 1.0) for field in _SHARES})
+        shares = {field: min(getattr(self, field) * strength, 1.0) for field in _SHARES}
+        return replace(self, phrase=self.phrase if strength > 0 else None, **shares)
 
 
 _PAIR = "two numbers above 0, the smaller first"
@@ -131,6 +136,8 @@ RECIPES: dict[str, tuple[TextRecipe, ...]] = {
     "span": (_SPAN, replace(_SPAN, shape=(2, 4), beside=True)),
     # Lee et al. 2019, the inverse cloze task, with a span for a sentence: it, and what stands around it
     "ict": (TextRecipe("ict", "words", span=(8, 32)), TextRecipe("ict", "words", rest=0.9)),
+    # Chanchani and Huang 2023, CompCSE: the text, and two phrases that together are it
+    "phrases": (TextRecipe("phrases"), TextRecipe("phrases", phrase="left"), TextRecipe("phrases", phrase="right")),
     "shuffle": (TextRecipe("shuffle", shuffle=1.0),),
     "order": (TextRecipe("order", "words", shuffle=0.2),),
     "mask": (TextRecipe("mask", mask=0.15),),

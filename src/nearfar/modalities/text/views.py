@@ -17,7 +17,7 @@ from . import edits
 from .recipes import TextRecipe, resolve
 from .texts import Texts
 from .variants import Variants
-from .words import Words
+from .words import Words, phrases
 
 
 class TextViews:
@@ -153,6 +153,8 @@ class TextViews:
         edited = texts
         if recipe.variant:
             edited = self.variants.chosen(edited, seeds[place], recipe.variant)
+        if recipe.phrase:
+            edited = [phrases(text)[recipe.phrase == "right"] for text in edited]
         by_words = recipe.level == "words"
         if (by_words and recipe.moves) or recipe.insert or recipe.typos:
             words = Words(edited)
