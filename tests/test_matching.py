@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytrec_eval
+import torch
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
 import nearfar as nf
 from nearfar.errors import ConfigError, DataError
 from nearfar.evaluation import pair_scores
+from nearfar.opening import open_run
 
 Command = Callable[..., Any]
 WORDS = (
@@ -111,6 +114,56 @@ def test_rows_with_one_id_are_relevant_to_one_another(run: nf.Run, tmp_path: Pat
     relevance = nf.evaluate(run, source, baselines=False, resamples=5).matches.relevance
     got = set(zip(relevance.query.tolist(), relevance.document.tolist(), strict=True))
     assert got == {(i, j) for i in range(60) for j in range(60) if i // 3 == j // 3}
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """Documents of six words, and queries of three of these; judged in the test part only."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "library"
+    (folder / "qrels").mkdir(parents=True)
+    texts = [list(rng.choice(WORDS, 6, replace=False)) for _ in range(40)]
+    documents = [{"_id": f"d{i}", "title": text[0], "text": " ".join(text[1:])} for i, text in enumerate(texts)]
+    queries = [{"_id": f"q{i}", "text": " ".join(texts[i][:3])} for i in range(12)]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    judged = [f"q{i}\td{j}\t{grade}" for i in range(10) for j, grade in ((i, 2), (i + 20, 1), (i + 12, 0))]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n")
+    return folder
+
+
+def test_a_collection_is_searched(run: nf.Run, collection: Path) -> None:
+    found = nf.evaluate(run, collection, resamples=20)
+    assert str(found).startswith("Scored on 10 queries, 40 documents and 30 judgments of library.\n\nSearch\n")
+    a, b = vectors(run, found)
+    table = (a @ b.T) / (np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1))
+    ranked = {f"q{i}": {f"d{j}": float(table[i, j]) for j in range(40)} for i in range(10)}
+    graded = {f"q{i}": {f"d{i}": 2, f"d{i + 20}": 1, f"d{i + 12}": 0} for i in range(10)}
+    judge = pytrec_eval.RelevanceEvaluator(graded, {"ndcg_cut.10", "recall.10"}).evaluate(ranked)
+    metrics = found.evaluations["nearfar"].metrics
+    for key, name in (("search_ndcg@10", "ndcg_cut_10"), ("search_recall@10", "recall_10")):
+        assert metrics[key].value == pytest.approx(np.mean([values[name] for values in judge.values()]))
+    assert set(found.gains) == {"untrained encoder", "hashed words"}
+
+
+def test_an_encoder_by_name_needs_no_training_part(command: Command, collection: Path) -> None:
+    said = command("evaluate", "ngrams-32", collection)
+    assert said.code == 0 and "10 queries, 40 documents" in said.out and "nDCG@10" in said.out
+    said = command("evaluate", "ngrams-32", collection, "--probes", "knn")
+    assert said.code == 2 and "these data allow the probe search, not knn" in said.err
+
+
+def test_prompts_stand_before_queries_and_documents(collection: Path) -> None:
+    run = open_run("ngrams-32", collection, query_prompt="red red red ")
+    found = nf.evaluate(run, collection, baselines=False, resamples=5)
+    (plain,) = found.matches.queries.rows(slice(0, 1)).columns
+    assert found.matches.queries.names[0] == "q0"
+    prompted = run.vectors_of(run.method, found.matches.queries)[:1]
+    with torch.no_grad():
+        encoder = run.method.encoder.eval()
+        wanted, other = (encoder(encoder.tokens([text])).numpy() for text in ("red red red " + plain[0], plain[0]))
+    np.testing.assert_allclose(prompted, wanted, atol=1e-5)
+    assert not np.allclose(prompted, other, atol=1e-3)
 
 
 def test_mistakes_say_what_to_do(run: nf.Run, tmp_path: Path) -> None:

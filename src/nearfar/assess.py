@@ -34,7 +34,7 @@ from .evaluation import (
     pixel_map,
     sections,
 )
-from .matching import Matches, evaluations, wanted
+from .matching import Matches, evaluations, of_collection, wanted
 from .methods.method import Method
 from .modalities import Masked, Views
 from .opening import Untrained, open_run
@@ -153,13 +153,14 @@ def evaluate(
         masks = _masked(run, data, test, backgrounds, test_share, chosen.seed, progress)
         train, held = masks[0].source, masks[1].source
     else:
+        collection = run.collection(data if test is None else test)
+        if collection is not None:
+            return _matched(run, of_collection(collection), probes, chosen, baselines, devices, progress, say)
         first, other = run.read(data, progress)
         other = other if test is None else run.read(test, progress)[0]
         matches = wanted(first, other, probes)
         if matches is not None:
-            ways = {look.name: partial(look.vectors, progress=progress) for look in _looks(run, baselines, devices)}
-            reached, ours = evaluations(matches, probes or matches.probes[:1], chosen, ways, say)
-            return Assessment(reached, _gains(reached), matches.queries, matches.queries, ours, matches)
+            return _matched(run, matches, probes, chosen, baselines, devices, progress, say)
         train, held = _labelled(first, other, test_share, chosen.seed)
     probes = probes or PROBES
     looks = _looks(run, baselines, devices)
@@ -277,6 +278,22 @@ def _looks(run: Run, baselines: bool, devices: int) -> list[_Look]:
 
 def _gains(found: dict[str, Evaluation]) -> dict[str, dict[str, Difference]]:
     return {name: compare(found[OURS], e) for name, e in found.items() if name != OURS}
+
+
+def _matched(
+    run: Run,
+    matches: Matches,
+    probes: Sequence[str] | None,
+    chosen: EvaluationSettings,
+    baselines: bool,
+    devices: int,
+    progress: bool | None,
+    say: Say,
+) -> Assessment:
+    """By data that say what belongs together."""
+    looks = {look.name: partial(look.vectors, progress=progress) for look in _looks(run, baselines, devices)}
+    found, ours = evaluations(matches, probes or matches.probes[:1], chosen, looks, say)
+    return Assessment(found, _gains(found), matches.queries, matches.queries, ours, matches)
 
 
 def _labelled(train: Source, held: Source | None, test_share: float, seed: int) -> tuple[Source, Source]:

@@ -21,6 +21,7 @@ from .evaluation import (
     search_quality,
     similarity_quality,
 )
+from .modalities import Searchable
 
 _MOST_RELEVANT = 20_000_000  # pairs that may share an id
 
@@ -77,6 +78,14 @@ def matches_in(train: Source, held: Source | None) -> Matches | None:
     if source.targets is None:
         return Matches(sides[0], sides[1], relevance=_same_ids(source.ids))
     return Matches(sides[0], sides[1], source.targets, held=None if held is None else matches_in(train, None))
+
+
+def of_collection(found: Searchable) -> Matches:
+    """The judgments of a collection."""
+    shape = len(found.queries), len(found.documents)
+    return Matches(
+        found.queries, found.documents, relevance=Entries(found.query_rows, found.document_rows, found.grades, shape)
+    )
 
 
 def wanted(train: Source, held: Source | None, probes: Sequence[str] | None) -> Matches | None:

@@ -11,6 +11,7 @@ from . import modalities, starting
 from .data.source import Source
 from .errors import ConfigError
 from .methods.method import Method
+from .modalities import Searchable
 from .run import FORMAT, IN_MEMORY, Run, recognised, shown
 from .training.rng import preserved, seed_all
 from .version import VERSION
@@ -19,14 +20,17 @@ from .version import VERSION
 class Untrained(Run):
     """An encoder in place of a run: it embeds and is measured like one, but was never trained and has no folder.
 
-    It keeps the data by whose shape it was built, so that they are not decoded twice.
+    It keeps the data by whose shape it was built, so that they are not decoded twice; of a collection the documents are
+    its rows.
     """
 
     trained = False
 
-    def __init__(self, config: dict[str, Any], pair: tuple[Source, Source | None]) -> None:
+    def __init__(
+        self, config: dict[str, Any], pair: tuple[Source, Source | None], collection: Searchable | None = None
+    ) -> None:
         super().__init__(Path(), config)
-        self._pair = pair
+        self._pair, self._collection = pair, collection
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -47,13 +51,20 @@ class Untrained(Run):
 
     def reading(self, **options: Any) -> Run:
         """The same encoder that reads data by other settings."""
-        return Untrained({**self.config, "options": {**self.config["options"], **options}}, self._pair)
+        return Untrained(
+            {**self.config, "options": {**self.config["options"], **options}}, self._pair, self._collection
+        )
 
     def read(self, data: str | Path | Source, progress: bool | None = None) -> tuple[Source, Source | None]:
         """Data in the shape that the encoder takes: the training part, and the test part where there is one."""
-        if not isinstance(data, Source) and str(Path(data).expanduser().resolve()) == self.config["data"]:
-            return self._pair
-        return super().read(data, progress)
+        return self._pair if self._keeps(data) else super().read(data, progress)
+
+    def collection(self, data: str | Path | Source) -> Searchable | None:
+        """Queries, documents and what is relevant to what; None where the data are of another form."""
+        return self._collection if self._keeps(data) else super().collection(data)
+
+    def _keeps(self, data: str | Path | Source) -> bool:
+        return not isinstance(data, Source) and str(Path(data).expanduser().resolve()) == self.config["data"]
 
 
 def open_run(
@@ -82,7 +93,14 @@ def open_run(
         return Run.load(text)  # says what is missing
     made = modalities.find(modality) if modality else recognised(data, options)
     chosen = made.Options(**options)
-    pair = (data, None) if isinstance(data, Source) else made.read_pair(Path(data), chosen, None, None, shown(None))
+    collection = None if isinstance(data, Source) else made.collection(Path(data), chosen)
+    pair: tuple[Source, Source | None]
+    if isinstance(data, Source):
+        pair = data, None
+    elif collection is not None:
+        pair = collection.documents, None
+    else:
+        pair = made.read_pair(Path(data), chosen, None, None, shown(None))
     facts = pair[0].describe()
     try:
         with preserved():
@@ -105,4 +123,4 @@ def open_run(
         "options": chosen.model_dump(),
         "source": facts,
     }
-    return Untrained(config, pair)
+    return Untrained(config, pair, collection)

@@ -21,7 +21,7 @@ from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
 from .fitting import team_for, train, trainer_of
 from .methods.method import Method
-from .modalities import Modality
+from .modalities import Modality, Searchable
 from .settings import Settings
 from .starting import CONFIG
 from .training import TrainingSettings, load_checkpoint
@@ -203,6 +203,10 @@ class Run:
             if tuple(pair[0].describe()["shape"]) == self.shape:
                 return pair
         return self.modality.read_pair(Path(data), self.options, self.config["source"], None, shown(progress))
+
+    def collection(self, data: str | Path | Source) -> Searchable | None:
+        """Queries, documents and what is relevant to what; None where the data are of another form."""
+        return None if isinstance(data, Source) else self.modality.collection(Path(data).expanduser(), self.options)
 
     def embed(
         self,

@@ -61,6 +61,35 @@ class Masked(Protocol):
         ...
 
 
+class Searchable(Protocol):
+    """Queries, documents, and R judgments of which is relevant to which."""
+
+    @property
+    def queries(self) -> Source:
+        """(Q) items that search."""
+        ...
+
+    @property
+    def documents(self) -> Source:
+        """(M) items that are searched in."""
+        ...
+
+    @property
+    def query_rows(self) -> np.ndarray:
+        """(R,) rows of the queries."""
+        ...
+
+    @property
+    def document_rows(self) -> np.ndarray:
+        """(R,) rows of the documents."""
+        ...
+
+    @property
+    def grades(self) -> np.ndarray:
+        """(R,) how relevant, 0 where it is not."""
+        ...
+
+
 class Modality(Protocol):
     """What the house asks of a modality. `facts` are what `Source.describe()` says of the rows, `shape` among them."""
 
@@ -88,6 +117,11 @@ class Modality(Protocol):
         Args:
             how: `test`, `backgrounds`, `test_share` and `seed` of `nearfar.evaluate`.
         """
+        ...
+
+    def collection(self, path: Path, options: Any) -> Searchable | None:
+        """Queries, documents and judgments, those of the test part where there are several; None where the data are
+        of another form."""
         ...
 
     def views(self, facts: dict[str, Any], count: int, options: Any, encoder: nn.Module) -> Views:

@@ -129,6 +129,9 @@ class Images:
             raise ConfigError(f"the encoder {name!r} does not say how wide its embedding is")
         return name, made
 
+    def collection(self, path: Path, options: Any) -> None:
+        """Pictures are not searched by queries."""
+
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> tuple[Masked, Masked]:
         """See `Modality.masked` and `masks.read_masked`."""
         channels, size = facts["shape"][:2]

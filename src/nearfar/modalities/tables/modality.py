@@ -90,6 +90,9 @@ class Tables:
         """See `Modality.encoder`."""
         return encoder(name or "mlp", columns_of(facts))
 
+    def collection(self, path: Path, options: Any) -> None:
+        """Rows are not searched by queries."""
+
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:
         """A row has no places to be masked."""
         raise ConfigError("the dense probe is for pictures; this run has tables")

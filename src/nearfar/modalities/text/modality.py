@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -115,10 +116,14 @@ class TextModality:
         """See `Modality.read_pair`."""
         return read_pair(path, like=like, **options.model_dump(include=READING))
 
-    def collection(self, path: Path, options: TextOptions, split: str | None = None) -> Collection:
-        """Queries, documents and judgments, to search and to score with; see `read_collection`."""
+    def collection(self, path: Path, options: TextOptions, split: str | None = None) -> Collection | None:
+        """See `Modality.collection` and `read_collection`; the columns are called as prompts know them."""
+        place = locate(path, "train")
+        if place is None or place.how != "collection":
+            return None
         known = {"policy", "duplicates", "encoding", "most_characters"}
-        return read_collection(path, split=split, **options.model_dump(include=known))
+        found = read_collection(path, split=split, **options.model_dump(include=known))
+        return replace(found, queries=found.queries.called("query"), documents=found.documents.called("document"))
 
     def views(self, facts: dict[str, Any], count: int, options: TextOptions, encoder: nn.Module) -> TextViews:
         """See `Modality.views`; the encoder's tokeniser makes them."""

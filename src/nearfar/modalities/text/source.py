@@ -84,6 +84,11 @@ class TextSource(Source):
             details=self.details,
         )
 
+    def called(self, name: str) -> TextSource:
+        """The same single texts under another name of their column."""
+        (column,) = self.columns.values()
+        return TextSource({name: column}, ids=self.ids, names=self.names, skipped=self.skipped, details=self.details)
+
     def parts(self) -> list[Source]:
         """See `Source.parts`: a source for each column."""
         details = {key: value for key, value in self.details.items() if key != "views"}
