@@ -25,8 +25,21 @@ def seeds(count: int) -> torch.Tensor:
 
 def test_what_is_no_variant_is_counted():
     variants = Variants(PAIRS)
-    assert variants.counts == {"kept": 2, "empty": 1, "equal": 1, "doubled": 1}
+    assert variants.counts == {"kept": 2, "empty": 1, "equal": 1, "doubled": 1, "broken": 0}
     assert variants.of(" a cat") == ["one cat", "the cat"] and variants.of("milk") == variants.of("beer") == []
+
+
+def test_what_a_model_has_not_finished_is_counted():
+    pairs = [
+        ("a cat", "a [MASK]"),
+        ("a cat", "a <mask>"),
+        ("a cat", "Sure:\n\na dog"),
+        ("a\ncat", "one\ncat"),
+        ("b", "c\n"),
+    ]
+    variants = Variants(pairs)
+    assert variants.counts == {"kept": 2, "empty": 0, "equal": 0, "doubled": 0, "broken": 3}
+    assert variants.of("a\ncat") == ["one\ncat"] and variants.of("b") == ["c\n"]
 
 
 def test_each_variant_is_as_likely_and_shares_are_as_set():

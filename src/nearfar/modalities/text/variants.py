@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,26 +14,29 @@ from nearfar.errors import ConfigError, DataError
 
 from .edits import VARIANT, uniform
 
+_MASK = re.compile(r"\[MASK\]|<mask>")
+
 
 class Variants:
     """The variants of each text. Of those of one text every view takes one at random.
 
     Args:
-        pairs: text and variant, any number for a text. Texts are matched whatever their spaces are. Pairs with
-            an empty text, with a variant that is equal to its text, or that are there already are left out.
+        pairs: text and variant, any number for a text. Texts are matched whatever their spaces are. Left out are pairs
+            with an empty text, with a variant that is equal to its text, or that are there already, and variants that
+            a model has not finished: with a line break that their text has not, or with a mask in them.
         path: the file they come from.
 
     Attributes:
-        counts: how many pairs were "kept", and left out as "empty", "equal" or "doubled".
+        counts: how many pairs were "kept", and left out as "empty", "equal", "doubled" or "broken".
 
     >>> found = Variants([("a cat", "one cat"), ("a cat", "a  cat")])
     >>> found.counts
-    {'kept': 1, 'empty': 0, 'equal': 1, 'doubled': 0}
+    {'kept': 1, 'empty': 0, 'equal': 1, 'doubled': 0, 'broken': 0}
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]], path: Path | None = None) -> None:
         self.path = path
-        self.counts = {"kept": 0, "empty": 0, "equal": 0, "doubled": 0}
+        self.counts = {"kept": 0, "empty": 0, "equal": 0, "doubled": 0, "broken": 0}
         self._known: dict[str, list[str]] = {}
         for text, variant in pairs:
             known = self._known.setdefault(_bare(text), [])
@@ -43,6 +47,8 @@ class Variants:
                 kind = "equal"
             elif variant in known:
                 kind = "doubled"
+            elif ("\n" in variant.strip() and "\n" not in text.strip()) or _MASK.search(variant):
+                kind = "broken"
             else:
                 known.append(variant)
             self.counts[kind] += 1
