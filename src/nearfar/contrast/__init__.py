@@ -12,6 +12,7 @@ from .relation import KeyRelation, PairRelation, Relation, WeightRelation, match
 from .scores import Scores
 from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, ShiftedCosine, Similarity
 from .temperature import LearnedBias, LearnedTemperature, current
+from .tokens import MaxSim, MutualMaxSim, packed
 
 __all__ = [
     "Below",
@@ -29,8 +30,10 @@ __all__ = [
     "LogSumExp",
     "Map",
     "Max",
+    "MaxSim",
     "Mean",
     "Min",
+    "MutualMaxSim",
     "NegativeAngle",
     "NegativeEuclidean",
     "NegativePoincare",
@@ -54,6 +57,7 @@ __all__ = [
     "entry",
     "matching",
     "opposite",
+    "packed",
     "paired",
     "same_key",
     "within_views",

@@ -97,12 +97,16 @@ class Link(torch.autograd.Function):
 
 def scores_of(similarity: Similarity, u: Tensor, v: Tensor) -> Tensor:
     """All scores of prepared rows, with gradient."""
+    if not similarity.products:
+        return similarity.block(u, v)
     products = u @ v.T
     return products if similarity.linear else Link.apply(products, similarity)
 
 
 def pair_scores(similarity: Similarity, u: Tensor, v: Tensor) -> Tensor:
     """Scores of prepared rows matched one to one, with gradient."""
+    if not similarity.products:
+        return similarity.matched(u, v)
     products = (u * v).sum(1)
     return products if similarity.linear else Link.apply(products, similarity)
 

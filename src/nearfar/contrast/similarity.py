@@ -58,6 +58,7 @@ class Similarity:
 
     formula: ClassVar[str] = ""
     symmetric: ClassVar[bool] = True  # a pair of rows scores the same from both sides
+    products: ClassVar[bool] = True  # scores are products of prepared rows, after the link; if not, `block` gives them
 
     @property
     def equal(self) -> float | None:
@@ -94,6 +95,18 @@ class Similarity:
     def link_slope(self, scores: Tensor) -> Tensor:
         """Derivative of the link, written in terms of the scores it gave."""
         return torch.ones_like(scores)
+
+    def block(self, u: Tensor, v: Tensor) -> Tensor:
+        """Scores (R, C) of prepared rows where these are no products, with gradient."""
+        raise NotImplementedError
+
+    def matched(self, u: Tensor, v: Tensor) -> Tensor:
+        """Scores (P,) of prepared rows matched one to one, where these are no products, with gradient."""
+        raise NotImplementedError
+
+    def carry(self, slope: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of both sides of a block, from that of its scores (R, C), where these are no products."""
+        raise NotImplementedError
 
     def bound(self, anchors: Tensor, candidates: Tensor) -> float:
         """An upper bound on |score| over all pairs of prepared rows."""

@@ -71,6 +71,8 @@ class Plan:
 
     def scores(self, u: Tensor, v: Tensor, buffer: Tensor) -> Tensor:
         """The scores of one tile, in a buffer."""
+        if not self.similarity.products:
+            return _matrix(buffer, len(u), len(v)).copy_(self.similarity.block(u, v))
         return self.similarity.link_(torch.mm(u, v.T, out=_matrix(buffer, len(u), len(v))))
 
     def exponentials(self, k: int, scores: Tensor, weights: Weights, buffer: Tensor) -> Tensor:
@@ -186,7 +188,7 @@ class Return:
                     e, _laid_out(rates[0], plan.ends(0, rows, columns, mirrored), _matrix(r_buffer, *e.shape)),
                     out=_matrix(x_buffer, *e.shape),
                 )  # fmt: skip
-                _carry(slope, u[rows], v[columns], du, dv, rows, columns)
+                _carry(plan.similarity, slope, u[rows], v[columns], du, dv, rows, columns)
                 continue
             scores = plan.scores(u[rows], v[columns], x_buffer) if kept is None else next(kept)
             slope = None
@@ -220,7 +222,7 @@ class Return:
             assert slope is not None
             if not plan.similarity.linear:
                 slope.mul_(plan.similarity.link_slope(scores))
-            _carry(slope, u[rows], v[columns], du, dv, rows, columns)
+            _carry(plan.similarity, slope, u[rows], v[columns], du, dv, rows, columns)
 
     def _carry_picked(self, plan: Plan, k: int, u: Tensor, v: Tensor, du: Tensor | None, dv: Tensor | None) -> None:
         """From the best score of every anchor to the two rows of its pair, where the candidate is in this block."""
@@ -233,10 +235,11 @@ class Return:
             slope = slope * plan.similarity.link_slope(plan.reductions[k].value((best[rows], place[rows])))
         if plan.sides[k] == "candidates":
             rows, columns = columns, rows
+        of_u, of_v = _pairs_back(plan.similarity, slope, u[rows], v[columns])
         if du is not None:
-            du.index_add_(0, rows, v[columns] * slope[:, None])
+            du.index_add_(0, rows, of_u)
         if dv is not None:
-            dv.index_add_(0, columns, u[rows] * slope[:, None])
+            dv.index_add_(0, columns, of_v)
 
     def _of_ends(
         self, plan: Plan, k: int, weights: Weights, ends: list[End], rows: slice, columns: slice, values: Tensor
@@ -300,10 +303,33 @@ def deal(plan: Plan, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
     return [tuple(next(pieces) for _ in r.given) for r in plan.reductions]
 
 
+def _pairs_back(similarity: Similarity, slope: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """From the scores of pairs (P,) to the rows of both ends."""
+    if similarity.products:
+        return v * slope[:, None], u * slope[:, None]
+    with torch.enable_grad():
+        ends = [rows.detach().requires_grad_() for rows in (u, v)]
+        scores = similarity.matched(*ends)
+    of_u, of_v = torch.autograd.grad(scores, ends, slope)
+    return of_u, of_v
+
+
 def _carry(
-    slope: Tensor, u: Tensor, v: Tensor, du: Tensor | None, dv: Tensor | None, rows: slice, columns: slice
+    similarity: Similarity,
+    slope: Tensor,
+    u: Tensor,
+    v: Tensor,
+    du: Tensor | None,
+    dv: Tensor | None,
+    rows: slice,
+    columns: slice,
 ) -> None:
     """From the scores of a tile to its rows; a queue, say, wants no gradient."""
+    if not similarity.products:
+        for whole, where, part in zip((du, dv), (rows, columns), similarity.carry(slope, u, v), strict=True):
+            if whole is not None:
+                whole[where] += part
+        return
     if du is not None:
         du[rows].addmm_(slope, v)
     if dv is not None:
