@@ -3,6 +3,7 @@ torch."""
 
 from .apart import within_views
 from .blocks import Strategy
+from .gaussians import NegativeGaussianKL
 from .maps import Below, Excess, Hinge, Map, Softplus
 from .measures import NegativeAngle, NegativePoincare, NegativeSNR, Projection
 from .objective import Composition, Inspection, Objective, entry
@@ -36,6 +37,7 @@ __all__ = [
     "MutualMaxSim",
     "NegativeAngle",
     "NegativeEuclidean",
+    "NegativeGaussianKL",
     "NegativePoincare",
     "NegativeSNR",
     "NegativeSquaredEuclidean",
