@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import check, compare, demo, drift, embed, export, fit, lists, measure, plan, weights  # noqa: F401  (each adds its commands)
+from . import check, compare, demo, drift, embed, export, fit, lists, look, measure, plan, weights  # noqa: F401  (each adds a command)
 from .app import app, main
 
 __all__ = ["app", "main"]

@@ -89,6 +89,10 @@ class Searchable(Protocol):
         """(R,) how relevant, 0 where it is not."""
         ...
 
+    def describe(self) -> dict[str, Any]:
+        """JSON-able facts, among them all `splits`, and which of them are the `parts` "train" and "test"."""
+        ...
+
 
 class Modality(Protocol):
     """What the house asks of a modality. `facts` are what `Source.describe()` says of the rows, `shape` among them."""
@@ -119,8 +123,8 @@ class Modality(Protocol):
         """
         ...
 
-    def collection(self, path: Path, options: Any) -> Searchable | None:
-        """Queries, documents and judgments, those of the test part where there are several; None where the data are
+    def collection(self, path: Path, options: Any, split: str | None = None) -> Searchable | None:
+        """Queries, documents and the judgments of a split, the test part where none is named; None where the data are
         of another form."""
         ...
 

@@ -129,7 +129,7 @@ class Images:
             raise ConfigError(f"the encoder {name!r} does not say how wide its embedding is")
         return name, made
 
-    def collection(self, path: Path, options: Any) -> None:
+    def collection(self, path: Path, options: Any, split: str | None = None) -> None:
         """Pictures are not searched by queries."""
 
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> tuple[Masked, Masked]:

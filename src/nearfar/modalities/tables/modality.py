@@ -90,7 +90,7 @@ class Tables:
         """See `Modality.encoder`."""
         return encoder(name or "mlp", columns_of(facts))
 
-    def collection(self, path: Path, options: Any) -> None:
+    def collection(self, path: Path, options: Any, split: str | None = None) -> None:
         """Rows are not searched by queries."""
 
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:

@@ -15,7 +15,7 @@ from .columns import ANCHORS, IDS, TEXTS, TITLE, plain_name
 from .files import ANCHOR, POSITIVE, TEXT, open_table
 from .findings import Findings, Policy
 from .items import ids_of_pairs, ids_of_texts
-from .judgments import QRELS, read_judgments, split_of, splits_of
+from .judgments import QRELS, find_split, read_judgments, split_of, splits_of
 from .parts import CORPUS, QUERIES, find_file
 from .rows import MOST_CHARACTERS, Column, clean, spread
 from .source import TextSource
@@ -111,6 +111,7 @@ def read_collection(
     facts = {
         "path": printable(folder),
         "splits": sorted(judged),
+        "parts": {part: name for part in ("train", "test") if (name := find_split(judged, part)) is not None},
         "queries": len(asked),
         "queries_not_judged": len(query_names) - len(rows),
         "documents": len(texts),

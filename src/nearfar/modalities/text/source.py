@@ -53,6 +53,8 @@ class TextSource(Source):
         details = {**(details or {}), "columns": list(columns)}
         if len(columns) > 1:
             details["views"] = len(columns)
+        if far := [name for name in columns if name.startswith("negative")]:
+            details["far"] = far
         if names is None:
             names = [" ".join(text[:SHOWN].split()) for text in first]
         super().__init__(
