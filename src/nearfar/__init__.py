@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from .assess import evaluate
     from .comparing import compare
+    from .negatives import mine
     from .planning import plan
     from .run import Run, fit, resume
     from .training import cached
@@ -58,6 +59,7 @@ _NAMES = {
     "cached": "training",
     "compare": "comparing",
     "fit": "run",
+    "mine": "negatives",
     "plan": "planning",
     "resume": "run",
     "Run": "run",
@@ -76,6 +78,7 @@ __all__ = [
     "evaluation",
     "fit",
     "methods",
+    "mine",
     "mining",
     "modalities",
     "models",

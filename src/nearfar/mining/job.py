@@ -67,16 +67,10 @@ def mine_into(
     Raises:
         ConfigError: a file that is there already, or one of another kind; an unfinished mining with other settings.
     """
-    out, form = check_kind(out), None if training is None else check_kind(training)
-    folder = out.with_name(f"{out.name}.parts")
-    for path in (out, form):
-        if path is not None and path.exists() and not folder.is_dir():
-            raise ConfigError(f"{path} is there already; delete it or choose another name")
-    if form is not None and form.resolve() == out.resolve():
-        raise ConfigError(f"{out} cannot hold both tables; choose two names")
+    out, form = free(out, training)
     if form is not None and mining.near is None:
         raise ConfigError("the form for training needs known positives; there are none")
-    parts = mining.run_into(folder, progress, **facts)
+    parts = mining.run_into(_folder(out), progress, **facts)
     lines = {out.name: write_table(out, (lines_of(mined, query_ids, document_ids) for mined in _mined(parts)))}
     if form is not None:
         texts = (query_ids if queries is None else queries, document_ids if documents is None else documents)
@@ -86,6 +80,25 @@ def mine_into(
     write_whole(out.with_name(f"{out.name}.json"), json.dumps(record, indent=1).encode())
     parts.remove()
     return Report(out, form, lines, counts)
+
+
+def free(out: str | Path, training: str | Path | None) -> tuple[Path, Path | None]:
+    """The paths of both tables, after a look whether they can be written.
+
+    Raises:
+        ConfigError: one is there already and belongs to no unfinished mining, or is of an unknown kind.
+    """
+    out, form = check_kind(out), None if training is None else check_kind(training)
+    for path in (out, form):
+        if path is not None and path.exists() and not _folder(out).is_dir():
+            raise ConfigError(f"{path} is there already; delete it or choose another name")
+    if form is not None and form.resolve() == out.resolve():
+        raise ConfigError(f"{out} cannot hold both tables; choose two names")
+    return out, form
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
 
 
 def _mined(parts: Parts) -> Iterator[Mined]:
