@@ -12,6 +12,7 @@ from .classification import Classification, classify, confusion_matrix
 from .clustering import Clustering, clustering
 from .comparison import compare_table, sections, to_rows
 from .dense import DenseResult, dense_probe
+from .diagnostics import anisotropy, hubness, length_bias
 from .enrolment import Enrolled, enrol
 from .entries import Entries
 from .evaluate import ALL_PROBES, MATCH_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
@@ -55,6 +56,7 @@ __all__ = [
     "Scoring",
     "Segmentation",
     "alignment",
+    "anisotropy",
     "anomaly_scores",
     "auroc",
     "best_threshold",
@@ -78,7 +80,9 @@ __all__ = [
     "few_shot_probe",
     "finetune_probe",
     "geometry",
+    "hubness",
     "knn_predict",
+    "length_bias",
     "linear_probe",
     "nearest",
     "orthogonality_gap",
