@@ -213,6 +213,7 @@ TINY: dict[str, dict[str, Any]] = {
     **{"moco": {"queue": 40}, "nnclr": {"queue": 40, "hidden": 32}, "byol": {"hidden": 32}},
     **{"simsiam": {"projection": 32}, "barlow": {"projection": 32}, "vicreg": {"projection": 32}},
     **{"wmse": {"projection": 6, "block": 16}, "swav": {"prototypes": 6}, "dino": {"prototypes": 24}},
+    **{"clusterns": {"centroids": 8}, "whitenedcse": {"group": 4}},
 }
 
 

@@ -22,7 +22,7 @@ STEPS, ROWS, CLASSES = 3, 12, 3
 # What a method has of these is set so, that all of it happens within three steps: queues wrap, prototypes thaw.
 SMALL: dict[str, Any] = {
     "views": 3, "projection": 3, "hidden": 6, "queue": 30, "prototypes": 5, "frozen_steps": 1, "rounds": 2,
-    "classes": CLASSES, "queue_from": 0,
+    "classes": CLASSES, "queue_from": 0, "centroids": 4, "centroids_from": 1.0, "group": 4, "noise": 7,
 }  # fmt: skip
 ROLES = ["whole", "whole", "small"]
 
@@ -77,6 +77,7 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("proxy", (5, 7), "ring", {"objective": "SoftTriple", "centres": 2}),
     Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
+    Trial("simcse", (5, 7), "ring", {"guide": 0.5, "band_weight": 1.0, "hinge_weight": 1.0, "noise_steps": 2}),
 ]
 
 

@@ -252,7 +252,12 @@ class Anywhere(torch.nn.Module):
         return self.layer(rows).amax((2, 3))
 
 
-SMALL = {"swav": {"prototypes": 4, "queue": 20}, "dino": {"prototypes": 4}, "wmse": {"projection": 3}}
+SMALL = {
+    "swav": {"prototypes": 4, "queue": 20},
+    "dino": {"prototypes": 4},
+    "wmse": {"projection": 3},
+    "clusterns": {"centroids": 4},
+}
 
 
 @pytest.mark.parametrize("name", methods.catalogue())

@@ -38,6 +38,15 @@ TINY: dict[str, dict[str, Any]] = {
     "proxy": {},
     "densecl": {"queue": 40},
     "pixpro": {"projection": 16, "hidden": 32},
+    "pairs": {},
+    "simcse": {},
+    "esimcse": {"queue": 40},
+    "gsinfonce": {"noise": 8},
+    "dclr": {},
+    "clusterns": {"centroids": 4, "centroids_from": 1.0},
+    "whitenedcse": {},
+    "compcse": {},
+    "supclseq": {},
 }
 MIXED = {"crops": "2x28+2x12@0.1-0.4"}
 SOME_CLASSES = {"rows_per_class": 8}
@@ -45,6 +54,10 @@ SOME_CLASSES = {"rows_per_class": 8}
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "simclr, items": ("simclr", {"objective": "ISogCLR"}),
     "moco, hard": ("moco", {"keep": 0.5, "hardest": 8}),
+    "simcse, all": (
+        "simcse",
+        {"queue": 40, "noise": 8, "guide": 0.9, "centroids": 4, "centroids_from": 1.0, "hinge_weight": 1.0},
+    ),
     "moco, moved": ("moco", {"extrapolate": 2.0, "interpolate": 1.6}),
 }
 STEPS, HALF, BATCH = 6, 3, 16
@@ -172,7 +185,8 @@ def test_the_views_and_the_sampler_stand_in_the_identity_of_a_run(run: Run):
     identity = json.loads(newest.read_text())["state"]["identity"]
     mixed, classes = run.config["options"]["crops"] is not None, run.config["method_options"].get("rows_per_class")
     seen = [(recipe["size"], recipe["role"]) for recipe in identity["views"]["recipe"]]
-    assert seen == ([(28, "whole")] * 2 + [(12, "small")] * 2 if mixed else [(None, "whole")] * 2)
+    views = type(run.method).Options.model_fields["views"].default
+    assert seen == ([(28, "whole")] * 2 + [(12, "small")] * 2 if mixed else [(None, "whole")] * views)
     assert run.config["method_options"]["views"] == len(seen)
     assert identity["sampler"]["sampler"] == ("label" if classes else "epoch")
 

@@ -7,6 +7,7 @@ import difflib
 from ..errors import ConfigError
 from .barlow import Barlow
 from .byol import BYOL
+from .compcse import CompCSE
 from .densecl import DenseCL
 from .dino import DINO
 from .method import Contrast, Method, MethodOptions
@@ -16,11 +17,15 @@ from .pairs import Pairs
 from .pixpro import PixPro
 from .proxy import Proxy
 from .simclr import SimCLR
+from .simcse import SimCSE
+from .simcse_settings import DCLR, ClusterNS, ESimCSE, GSInfoNCE
 from .simsiam import SimSiam
+from .supclseq import SupCLSeq
 from .supcon import SupCon
 from .swav import SwAV
 from .triplet import Triplet
 from .vicreg import VICReg
+from .whitenedcse import WhitenedCSE
 from .wmse import WMSE
 
 _METHODS: tuple[type[Method], ...] = (
@@ -40,6 +45,14 @@ _METHODS: tuple[type[Method], ...] = (
     DenseCL,
     PixPro,
     Pairs,
+    SimCSE,
+    ESimCSE,
+    GSInfoNCE,
+    DCLR,
+    ClusterNS,
+    WhitenedCSE,
+    CompCSE,
+    SupCLSeq,
 )
 
 
@@ -68,12 +81,17 @@ def find(name: str) -> type[Method]:
 
 __all__ = [
     "BYOL",
+    "DCLR",
     "DINO",
     "NNCLR",
     "WMSE",
     "Barlow",
+    "ClusterNS",
+    "CompCSE",
     "Contrast",
     "DenseCL",
+    "ESimCSE",
+    "GSInfoNCE",
     "Method",
     "MethodOptions",
     "MoCo",
@@ -81,11 +99,14 @@ __all__ = [
     "PixPro",
     "Proxy",
     "SimCLR",
+    "SimCSE",
     "SimSiam",
+    "SupCLSeq",
     "SupCon",
     "SwAV",
     "Triplet",
     "VICReg",
+    "WhitenedCSE",
     "catalogue",
     "find",
 ]

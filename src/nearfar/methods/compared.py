@@ -73,7 +73,7 @@ class Compared(Labelled):
     def __init__(self, encoder: nn.Module, options: ComparedOptions) -> None:
         super().__init__(encoder, options)
         self.objective = options.made()
-        self.memory = Queue(options.memory, options.projection) if options.memory else None
+        self.memory = Queue(options.memory, options.projection or self.width) if options.memory else None
         if options.far_drawn:
             self.register_buffer("steps", torch.tensor(0))
         self._new: tuple[Tensor, Tensor] | None = None

@@ -55,11 +55,14 @@ class Labelled(Method):
 
     def __init__(self, encoder: nn.Module, options: LabelledOptions) -> None:
         super().__init__(encoder, options)
-        self.head = projector(
-            self.width, options.hidden or self.width, options.projection, activation=options.activation
-        )
+        self.head = self.made_head()
 
-    def project(self, rows: Tensor) -> Tensor:
+    def made_head(self) -> nn.Module:
+        """What only the objective sees."""
+        options = self.options
+        return projector(self.width, options.hidden or self.width, options.projection, activation=options.activation)
+
+    def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
         """Encoder and head."""
         projection: Tensor = self.head(self.encoder(rows))
         return projection

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
+from nearfar.models.centroids import Centroids
+from nearfar.models.draws import Draws
+from nearfar.models.dropout import dropout_rate
+from nearfar.models.group_whitening import group_whiten
 from nearfar.models.heads import AdaptiveHeads, NonNegative, projector
 from nearfar.models.maps import cells_of, map_width, with_map
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
-from nearfar.models.momentum import MomentumCopy, ramp
+from nearfar.models.momentum import MomentumCopy, StillCopy, ramp
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.propagation import Propagation
 from nearfar.models.prototypes import Prototypes
@@ -15,6 +19,8 @@ from nearfar.models.record import Record
 
 __all__ = [
     "AdaptiveHeads",
+    "Centroids",
+    "Draws",
     "LinkedBank",
     "MomentumCopy",
     "NonNegative",
@@ -23,8 +29,11 @@ __all__ = [
     "Queue",
     "Record",
     "SharedBatchNorm",
+    "StillCopy",
     "average_gradients",
     "cells_of",
+    "dropout_rate",
+    "group_whiten",
     "hard_mixtures",
     "map_width",
     "mixed_together",

@@ -50,6 +50,24 @@ class MomentumCopy(nn.Module):
                 value.copy_(theirs[name])
 
 
+class StillCopy(MomentumCopy):
+    """A moving copy that is always as in evaluation: without dropout, and with running statistics.
+
+    >>> StillCopy(nn.Dropout(0.5)).train()(torch.ones(3))
+    tensor([1., 1., 1.])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.module.eval()
+
+    def train(self, mode: bool = True) -> StillCopy:
+        """Itself: the module it holds stays in evaluation."""
+        super().train(mode)
+        self.module.eval()
+        return self
+
+
 def ramp(step: int, total_steps: int, start: float, end: float = 1.0) -> float:
     """The momentum of step `step` (from 0) of `total_steps`: a half cosine from `start` to `end`.
 
