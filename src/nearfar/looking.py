@@ -129,7 +129,9 @@ def _labelled(facts: dict[str, Any]) -> bool:
 def _rows(facts: dict[str, Any]) -> str:
     text = f"{facts['items']}"
     more = [f"{facts['skipped']} left out"] if facts["skipped"] else []
-    more += [f"{facts['duplicates']} the same item as another"] if facts["duplicates"] else []
+    if facts["duplicates"]:
+        largest = f", at most {facts['largest_item']} rows one item" if "largest_item" in facts else ""
+        more.append(f"{facts['duplicates']} the same item as another{largest}")
     more += [f"{facts['labelled']} with a label"] if facts["labelled"] else []
     return f"{text} ({', '.join(more)})" if more else text
 

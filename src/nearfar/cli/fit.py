@@ -14,7 +14,10 @@ from .settings import from_file, from_pairs
 @app.command()
 def fit(
     data: Annotated[
-        Where, typer.Argument(help="A folder of images, a CSV or Parquet table, or an .npz archive.")
+        Where,
+        typer.Argument(
+            help="A folder of images or texts, a text file, a CSV, JSON or Parquet table, or an .npz archive."
+        ),
     ] = None,
     method: Annotated[Text, typer.Option(help="simclr, or supcon where there are labels. See: nearfar methods")] = None,
     encoder: Annotated[

@@ -69,6 +69,7 @@ def test_its_relevant_documents_are_pairs_to_learn_from(tmp_path: Path):
     shared = make(tmp_path / "shared", {"train": [("q1", "d1", 1), ("q1", "d2", 1), ("q2", "d2", 1), ("q3", "d3", 1)]})
     train, test = read_pair(shared)
     assert train.ids.tolist() == [0, 0, 0, 3] and test is None
+    assert train.describe()["duplicates"] == 2 and train.describe()["largest_item"] == 3
     assert read(shared, duplicates="own-id").ids.tolist() == [0, 1, 2, 3]
     with pytest.raises(
         DataError, match=r"no judgments of the split 'train'; there are test\. To learn from the documents"

@@ -96,6 +96,14 @@ class TextSource(Source):
         details = {key: value for key, value in self.details.items() if key != "views"}
         return [TextSource({name: column}, ids=self.ids, details=details) for name, column in self.columns.items()]
 
+    def describe(self) -> dict[str, Any]:
+        """See `Source.describe`; `largest_item` is how many rows share the most frequent id.
+
+        A large one says that pairs are tied together by a text that stands in many of them, such as "yes".
+        """
+        _, counts = np.unique(self.ids, return_counts=True)
+        return super().describe() | {"largest_item": int(counts.max(initial=0))}
+
     def _shape(self) -> tuple[int, ...]:
         return ()
 
