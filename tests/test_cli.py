@@ -329,4 +329,4 @@ def test_the_grid_says_which_method_runs_on_which_modality(command: Command, mon
     # Images can say what they drew for a view, tables cannot.
     monkeypatch.setattr(methods.BYOL, "asks", ("with_draws",), raising=False)
     (line,) = command("methods", "byol", "--grid").out.splitlines()[1:]
-    assert line.split(maxsplit=2) == ["byol", "yes", "no with_draws"]
+    assert line.split(maxsplit=2) == ["byol", "yes", "no with_draws no with_draws"]
