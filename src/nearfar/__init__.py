@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .negatives import mine
     from .planning import plan
     from .run import Run, fit, resume
+    from .sentence_loss import sentence_transformers_loss
     from .training import cached
 
 _ROOMS = (
@@ -64,6 +65,7 @@ _NAMES = {
     "resume": "run",
     "Run": "run",
     "evaluate": "assess",
+    "sentence_transformers_loss": "sentence_loss",
 }
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "plan",
     "report",
     "resume",
+    "sentence_transformers_loss",
     "testing",
     "training",
 ]

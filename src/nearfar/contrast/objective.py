@@ -107,7 +107,8 @@ class Objective(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         fields = getattr(type(self), "__dataclass_fields__", {})
-        if name in fields and (name in self.__dict__ or name in self.__dict__.get("_modules", {})):
+        known = {**self.__dict__, **self.__dict__.get("_modules", {})}
+        if name in fields and name in known and value is not known[name]:  # a trainer may set a part again
             raise AttributeError(f"objectives are frozen; make another one: objective.replace({name}=...)")
         super().__setattr__(name, value)
 
