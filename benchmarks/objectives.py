@@ -8,6 +8,7 @@ beyond the memory limit, or takes longer than the time limit for, is said in pla
     python -m benchmarks.objectives                       all, at 8192 rows
     python -m benchmarks.objectives --rows 2048 NTXent    one, at another size
     python -m benchmarks.objectives --growth              how nearfar's time and memory grow from 8,192 to 65,536 rows
+    python -m benchmarks.objectives --cpu NTXent          CPU time of one thread, where others use the machine too
 """
 
 from __future__ import annotations
@@ -94,28 +95,34 @@ def limit(kind: str, views: list[Any]) -> Step:
     return lambda: products(torch.cat(views))
 
 
-def measure(side: str, name: str, rows: int) -> dict[str, float]:
-    """Seconds and peak bytes above the inputs, in this process."""
+def measure(side: str, name: str, rows: int, cpu: bool = False) -> dict[str, float]:
+    """Seconds and peak bytes above the inputs, in this process; CPU seconds of one thread if so wanted."""
+    clock = time.process_time if cpu else time.perf_counter
+    if cpu:
+        import torch
+
+        torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
     peer = PEERS[name]
     work(side, peer, 64)()  # lazily made things of the library, thread pools, but nothing of this size
     step = work(side, peer, rows)
     before = reset()
-    began = time.perf_counter()
+    began = clock()
     step()
-    first = time.perf_counter() - began
+    first = clock() - began
     above = peak() - before
-    times, budget = [first], time.perf_counter() + max(1.0, 3 * first)
-    while first < 20 and (len(times) < 3 or time.perf_counter() < budget) and len(times) < 100:
-        began = time.perf_counter()
+    times, budget = [first], clock() + max(1.0, 3 * first)
+    while first < 20 and (len(times) < 3 or clock() < budget) and len(times) < 100:
+        began = clock()
         step()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     return {"seconds": min(times), "bytes": above}
 
 
-def run(side: str, name: str, rows: int) -> dict[str, float] | str:
+def run(side: str, name: str, rows: int, cpu: bool = False) -> dict[str, float] | str:
     """`measure` in a process of its own, or why there is nothing to measure."""
     command = [sys.executable, "-m", "benchmarks.objectives", "--one", side, name, "--rows", str(rows)]
+    command += ["--cpu"] if cpu else []
     try:
         out = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
@@ -129,10 +136,10 @@ def run(side: str, name: str, rows: int) -> dict[str, float] | str:
     return last[:60]
 
 
-def cells(name: str, rows: int) -> list[str]:
+def cells(name: str, rows: int, cpu: bool = False) -> list[str]:
     """The line of one objective."""
     peer = PEERS[name]
-    ours, theirs, alone = (run(side, name, rows) for side in ("nearfar", "peer", "limit"))
+    ours, theirs, alone = (run(side, name, rows, cpu) for side in ("nearfar", "peer", "limit"))
     if isinstance(ours, str) or isinstance(alone, str):
         return [name, peer.library, str(ours), "", "", str(theirs), "", "", ""]
     share = "" if peer.kind == "rows" else f"{ours['seconds'] / alone['seconds']:.2f}"
@@ -189,10 +196,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8192)
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(measure(chosen.one, chosen.names[0], chosen.rows)))
+        print(json.dumps(measure(chosen.one, chosen.names[0], chosen.rows, chosen.cpu)))
         return
     if chosen.growth:
         growth(chosen.names or ["NTXent", "SupCon", "SigLIP", "TripletHard", "AlignUniform"], chosen.markdown)
@@ -202,7 +210,7 @@ def main() -> None:
     if chosen.markdown:
         print("|---" * len(HEADS) + "|")
     for name in chosen.names or PEERS:
-        print(line(cells(name, chosen.rows), chosen.markdown), flush=True)
+        print(line(cells(name, chosen.rows, chosen.cpu), chosen.markdown), flush=True)
 
 
 if __name__ == "__main__":
