@@ -23,6 +23,7 @@ from .gated import GatedPairs, drawn_partners
 from .given import MultipleNegatives
 from .graded import AnglE, ContrastiveTension, CoSENT, CosineMSE, complex_score, order_loss
 from .graphs import GraphSpectral, ends, from_graph
+from .hardness import HardestSupCon, HardnessInfoNCE, by_class_pairs
 from .hedged import Hedged
 from .individual import ISogCLR, SogCLR
 from .information import NWJ, DonskerVaradhan, JensenShannon
@@ -94,6 +95,8 @@ _ENTRIES: tuple[type[Objective], ...] = (
     Debiased,
     HardNegative,
     HardContrastive,
+    HardestSupCon,
+    HardnessInfoNCE,
     MeanShifted,
     MACL,
     Encouraging,
@@ -199,6 +202,7 @@ __all__ = [
     "LearnedTemperature",
     "best_matches",
     "build",
+    "by_class_pairs",
     "by_class_prior",
     "by_targets",
     "by_teacher",
