@@ -19,6 +19,7 @@ from .mining import (
     Gumbel,
     Margin,
     Mining,
+    Mixture,
     Near,
     PairScorer,
     Percentage,
@@ -37,7 +38,7 @@ from .run import shown
 from .sides import Embedder, Sides, read_sides
 
 MINERS = ("exact", "hnsw", "ivf", "bm25")
-SAMPLERS = {kind.name: kind for kind in (Top, Random, SimANS, Gumbel, Bins)}
+SAMPLERS = {kind.name: kind for kind in (Top, Random, SimANS, Gumbel, Bins, Mixture)}
 Pairs = Callable[[list[tuple[str, str]]], "Sequence[float] | np.ndarray"]
 
 
@@ -84,7 +85,7 @@ def mine(
         miner: one or several of exact, hnsw, ivf, bm25; the scores of the first count.
         percentage, margin, ceiling, ranks: filters, see `nearfar.mining`; those by a positive where one is known.
         guide: whose scores these filters read: another run or encoder, or a function of pairs of texts.
-        sampler: top, random, simans, gumbel or bins, with `sampler_options`.
+        sampler: top, random, simans, gumbel, bins or mixture, with `sampler_options`.
         split: which qrels of a folder, train when None.
         options: settings of reading, as for `fit`.
 

@@ -15,6 +15,7 @@ from nearfar.mining import (
     Exact,
     Gumbel,
     Margin,
+    Mixture,
     Near,
     PairScorer,
     Percentage,
@@ -163,6 +164,21 @@ def test_one_of_several_positives_is_drawn_for_simans():
     assert chisquare(drawn[[0, 4]]).pvalue > 1e-3 and drawn.sum() == drawn[[0, 4]].sum()
 
 
+@pytest.mark.parametrize("shares", [None, {"a": 3.0, "b": 1.0}])
+def test_a_mixture_draws_a_miner_then_a_candidate(shares: dict[str, float] | None):
+    """a found 0, 1, 2, 3, b found 3, 4; the first is not alive."""
+    there = block(SCORES[:5], [0.8], rows=20_000)
+    there.ranks = {"a": np.tile([1, 2, 3, 4, 0], (20_000, 1)), "b": np.tile([0, 0, 0, 1, 2], (20_000, 1))}
+    there.alive[:, 0] = False
+    drawn = np.bincount(draw(Mixture(shares), there, 1, seed=1)[:, 0], minlength=5)
+    a = 0.5 if shares is None else 0.75
+    expected = np.array([a / 3, a / 3, a / 3 + (1 - a) / 2, (1 - a) / 2]) * 20_000
+    assert drawn[0] == 0 and chisquare(drawn[1:], expected).pvalue > 1e-3
+    assert draw(Mixture({"b": 1.0}), there, 3, seed=0).tolist()[0] == [3, 4, -1]
+    with pytest.raises(ConfigError, match="no miner is called 'c'"):
+        draw(Mixture({"c": 1.0}), there, 1, seed=0)
+
+
 def test_simans_does_not_see_a_shift_of_all_scores():
     there, moved = block(SCORES, [0.8], rows=50), block([s + 7 for s in SCORES], [7.8], rows=50)
     assert (draw(SimANS(), there, 3, 0) == draw(SimANS(), moved, 3, 0)).all()
@@ -194,6 +210,7 @@ def test_impossible_settings_are_refused():
         lambda: Gumbel(0),
         lambda: SimANS(-1),
         lambda: Bins(0),
+        lambda: Mixture({}),
     ):
         with pytest.raises(ConfigError):
             wrong()

@@ -38,7 +38,7 @@ def mine(
     first: Annotated[int, typer.Option("--first-rank", help="Leave out the hardest, up to here.", min=1)] = 1,
     last: Annotated[Whole, typer.Option("--last-rank", help="Leave out what lies behind.")] = None,
     guide: Annotated[Text, typer.Option(help="A run or encoder whose scores the filters read.")] = None,
-    sampler: Annotated[str, typer.Option(help="top, random, simans, gumbel or bins.")] = "top",
+    sampler: Annotated[str, typer.Option(help="top, random, simans, gumbel, bins or mixture.")] = "top",
     similarity: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
     removed: Annotated[bool, typer.Option("--removed", help="Write what was taken out too, with the reason.")] = False,
     split: Annotated[Text, typer.Option(help="Which qrels of a folder; train when left out.")] = None,

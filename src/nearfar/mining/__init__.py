@@ -21,7 +21,7 @@ from .lexical import BM25
 from .mining import Mined, Mining
 from .near import Near, text_keys
 from .refresh import Refresh, Replacement, overlap
-from .samplers import Bins, Gumbel, Random, SimANS, Top
+from .samplers import Bins, Gumbel, Mixture, Random, SimANS, Top
 from .union import Union
 from .vectors import open_vectors
 
@@ -36,6 +36,7 @@ __all__ = [
     "Margin",
     "Mined",
     "Mining",
+    "Mixture",
     "Near",
     "PairScorer",
     "Percentage",

@@ -13,6 +13,7 @@ searched again in the next larger type; in float64 the k best alone are kept, so
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +29,8 @@ CORPUS_BLOCK = 2048
 _GRID = 2.0**30  # scores that differ by less of the largest possible one are ties; far above the rounding of float64
 _TYPES = (torch.bfloat16, torch.float32, torch.float64)
 _UNIT = {torch.bfloat16: 1.01 * 2.0**-8, torch.float32: 2.0**-23}  # of rounding one product, a little above
+_SHORTEST = 1e-24  # product of two lengths; shorter rows count as zeros
+_SCORED = 2**17  # numbers of float64 that are scored at once: they fit into a cache
 _KEPT = 2**28  # bytes of a corpus that is kept in the small type; a larger one is made of it block by block
 
 
@@ -108,17 +111,27 @@ class Exact:
 
     def score(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
         """(B, K) scores of documents (B, K) for queries (B,), in float64 on a grid of 2^-30 of the largest possible."""
-        scale = self._largest / _GRID
         scores = np.full(index.shape, -np.inf)
-        for place, row in enumerate(rows):
-            there = index[place] != NOBODY
-            documents = index[place][there]
-            anchor = np.asarray(self._queries[row], dtype=np.float64)
-            products = np.einsum("kd,d->k", self._corpus[documents].astype(np.float64), anchor)
-            if self.similarity == "cosine":
-                products /= np.maximum(self.looks[0].lengths[row] * self.looks[1].lengths[documents], 1e-24)
-            scores[place, there] = np.round(products / scale) * scale
+        step = max(1, _SCORED // (index.shape[1] * self._corpus.shape[1]))
+        parts = list(blocks(len(rows), step))
+
+        def fill(some: list[slice]) -> None:
+            for part in some:
+                scores[part] = self._scored(rows[part], index[part])
+
+        _ = self.looks  # by one thread, before all read it
+        count = torch.get_num_threads()
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(fill, [parts[start::count] for start in range(count)]))
         return scores
+
+    def _scored(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        documents, scale = self._corpus[index].astype(np.float64), self._largest / _GRID
+        products = np.einsum("bkd,bd->bk", documents, self._queries[rows].astype(np.float64))
+        if self.similarity == "cosine":
+            lengths = self.looks[0].lengths[rows][:, None] * self.looks[1].lengths[index]
+            products /= np.maximum(lengths, _SHORTEST)
+        return np.where(index == NOBODY, -np.inf, np.round(products / scale) * scale)
 
     @property
     def _largest(self) -> float:

@@ -71,7 +71,7 @@ class Mining:
         miner: finds candidates: `Exact`, `Approximate`, `BM25` or a `Union`.
         near: the known positives; they are never negatives. None: none are known.
         filters: in this order; that of known positives comes first by itself.
-        sampler: `Top`, `Random`, `SimANS`, `Gumbel` or `Bins`.
+        sampler: `Top`, `Random`, `SimANS`, `Gumbel`, `Bins` or `Mixture`.
         negatives: of each query, at most.
         depth: candidates of each query; with a union, of each of its miners.
         removed: whether to report candidates that are no negatives too, each with the reason.
@@ -243,7 +243,7 @@ def described(thing: Any) -> dict[str, Any]:
         out |= {"queries sha256": thing.looks[0].sha256, "corpus sha256": thing.looks[1].sha256}
     for key, value in vars(thing).items():
         key = key.strip("_")
-        if isinstance(value, int | float | str) and key != "name":
+        if (isinstance(value, int | float | str) or key == "shares") and key != "name":
             out[key] = value
         elif isinstance(value, list | np.ndarray) and key not in out and not hasattr(thing, "looks"):
             out[key] = [described(part) for part in value] if key == "miners" else _sha(value)

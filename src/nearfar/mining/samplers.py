@@ -27,11 +27,11 @@ class Sampler(Protocol):
 
 
 def draw(sampler: Sampler, block: Block, count: int, seed: int) -> np.ndarray:
-    """(B, count) columns of the candidates that are drawn, hardest first; -1 where too few are left."""
+    """(B, count) columns of the candidates that are drawn, hardest first; -1 where too few are left or possible."""
     keys = np.where(block.alive, sampler.keys(block, seed), -np.inf)
-    width = keys.shape[1]
+    possible, width = keys > -np.inf, keys.shape[1]
     order = np.argsort(-keys, axis=1, kind="stable")[:, :count]
-    order = np.where(np.take_along_axis(block.alive, order, 1), order, width)
+    order = np.where(np.take_along_axis(possible, order, 1), order, width)
     order = np.sort(order, axis=1)  # columns are in order of the scores
     out = np.full((len(keys), count), -1, dtype=np.int64)
     out[:, : order.shape[1]] = np.where(order == width, -1, order)
@@ -146,6 +146,41 @@ class Bins:
         lines = np.arange(len(place))[:, None] * (self.bins + 1)
         counts = np.bincount((lines + place).ravel(), minlength=len(place) * (self.bins + 1))
         return gumbel(seed, block) - np.log(counts[lines + place])
+
+
+class Mixture:
+    """A miner is drawn, then one of its candidates: the mistakes of no single miner are in all negatives (R2anker).
+
+        weight of a document = sum over miners that found it of share(miner) / number of its candidates left
+
+    Of one negative this is exact; more are drawn by the same weights without replacement.
+
+    Args:
+        shares: by the name of the miner, at least 0; equal ones when None. A miner that found nothing has no share.
+
+    Raises:
+        ConfigError: a share below 0, or of a miner that there is not. Source: Zhou et al. 2022 (R2anker), from memory.
+    """
+
+    name = "mixture"
+
+    def __init__(self, shares: dict[str, float] | None = None) -> None:
+        if shares is not None and (not shares or min(shares.values()) < 0):
+            raise ConfigError(f"shares are 0 or more, for one miner or more, not {shares}")
+        self.shares = shares
+
+    def keys(self, block: Block, seed: int) -> np.ndarray:
+        """Logarithms of the weights, and noise."""
+        shares = self.shares or dict.fromkeys(block.ranks, 1.0)
+        unknown = [name for name in shares if name not in block.ranks]
+        if unknown:
+            raise ConfigError(f"no miner is called {unknown[0]!r}; there are {', '.join(block.ranks)}")
+        weights = np.zeros(block.scores.shape)
+        for name, share in shares.items():
+            own = (block.ranks[name] > 0) & block.alive
+            weights += share * own / np.maximum(own.sum(axis=1, keepdims=True), 1)
+        with np.errstate(divide="ignore"):
+            return gumbel(seed, block) + np.log(weights)
 
 
 def gumbel(seed: int, block: Block) -> np.ndarray:
