@@ -11,9 +11,12 @@ from nearfar.objectives import InfoNCE, MultipleNegatives, harder, noise_rows
 
 def test_negatives_of_all_rows_are_those_of_infonce():
     a, p, n, m = (rows(k, 5) for k in range(4))
-    ids = torch.tensor([3, 1, 3, 0, 2])
-    loss, plain = MultipleNegatives(temperature=0.1), InfoNCE(temperature=0.1)
-    torch.testing.assert_close(loss(a, p, n, m, ids=ids), plain(a, p, ids=ids, negatives=torch.cat([n, m])))
+    plain = InfoNCE(temperature=0.1)
+    for ids in (torch.tensor([3, 1, 3, 0, 2]), torch.tensor([3, -1, 3, -1, -1])):
+        want = plain(a, p, ids=ids, negatives=torch.cat([n, m]))
+        for margin, guide in ((0.0, None), (-3.0, torch.ones(5, 4, 2))):  # and a guide that lets everything pass
+            loss = MultipleNegatives(temperature=0.1, guide_margin=margin)
+            torch.testing.assert_close(loss(a, p, n, m, ids=ids, guide=guide), want)
 
 
 def test_a_guide_that_finds_everything_as_near_leaves_nothing_to_learn():

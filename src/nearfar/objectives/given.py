@@ -16,6 +16,7 @@ from ..contrast import (
     LearnedTemperature,
     LogSumExp,
     Max,
+    Relation,
     Scores,
     Similarity,
     Strategy,
@@ -23,6 +24,7 @@ from ..contrast import (
     WeightRelation,
     current,
     entry,
+    paired,
 )
 from ..contrast.arrange import Arrangement, check_views
 from ..contrast.blocks import pair_scores
@@ -46,7 +48,7 @@ class _Batch:
     places: list[Tensor]
     ranks: Ranks | None
 
-    def block(self, anchors: Tensor, candidates: list[Tensor], relation: WeightRelation) -> Arrangement:
+    def block(self, anchors: Tensor, candidates: list[Tensor], relation: Relation) -> Arrangement:
         """Anchors against candidates, kind after kind; candidate k * total + j is the k-th kind of row j."""
         shares = None
         if self.ranks is not None:
@@ -72,8 +74,8 @@ class MultipleNegatives(Objective):
     over the far candidates. A positive that should merely count less gets `weights=` (N,).
 
     Shapes: two or more views (N, D); `given` (N, K), which of the K negatives are there (all where left out); `guide`
-    (N, V, P), a row for each view; `ids` (N,), rows of one id are duplicates, neither near nor far. Masks are computed
-    block by block. Value >= 0; at chance log N for two views, log(N (1 + K)) with K negatives.
+    (N, V, P), a row for each view; `ids` (N,), rows of one id are duplicates, neither near nor far, and -1 is like none.
+    Masks are computed block by block. Value >= 0; at chance log N for two views, log(N (1 + K)) with K negatives.
 
     Args:
         own_weight: w, how often the anchor's own negatives stand in the denominator; e^(hard weight) of SimCSE.
@@ -248,16 +250,19 @@ class MultipleNegatives(Objective):
             made.append(batch.block(rows, [rows], self._within(batch, view)))
         return made
 
-    def _relation(self, batch: _Batch) -> WeightRelation:
+    def _relation(self, batch: _Batch) -> Relation:
         """Anchors against positives and negatives."""
-        allowed = self._guided(batch)
+        allowed, plain = self._guided(batch), self.own_weight == 1 and self.shared
         number = torch.arange(batch.total * (len(batch.rows) - 1), device=batch.ids.device)
         like = batch.rows[0]
+        if allowed is None and (not batch.given.shape[1] or (plain and bool(batch.given.all()))):
+            highest = int(batch.ids.max()) + 1 if batch.total else 0
+            return paired(batch.total, batch.ids, torch.cat([batch.ids, highest + number[batch.total :]]))
 
         def weight(a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
             kind, row = c.div(batch.total, rounding_mode="floor"), c % batch.total
             own = a[:, None] == row
-            far = (batch.ids[a][:, None] != batch.ids[row]).to(like.dtype)
+            far = self._others(batch, a, row).to(like.dtype)
             if batch.given.shape[1]:
                 there = batch.given[row, (kind - 1).clamp_min(0)].to(like.dtype)
                 far = torch.where(kind == 0, far, there * torch.where(own, self.own_weight, float(self.shared)))
@@ -271,12 +276,16 @@ class MultipleNegatives(Objective):
         number = torch.arange(batch.total, device=batch.ids.device)
 
         def weight(a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-            far = (batch.ids[a][:, None] != batch.ids[c]) & (a[:, None] != c)
+            far = self._others(batch, a, c)
             return torch.zeros_like(far), far if allowed is None else far & allowed(
                 a, view, c, torch.full_like(c, view)
             )
 
         return WeightRelation(weight, number, number)
+
+    def _others(self, batch: _Batch, a: Tensor, c: Tensor) -> Tensor:
+        """Whether rows are of other items; one of an unknown item (-1) is like none but itself."""
+        return (a[:, None] != c) & ((batch.ids[a][:, None] != batch.ids[c]) | (batch.ids[c] < 0))
 
     def _guided(self, batch: _Batch) -> Callable[[Tensor, int, Tensor, Tensor], Tensor] | None:
         """Which candidates the guide lets pass, of rows in views against rows in views; None without a guide."""
