@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo demo-text test lint bench clean
 
 # The environment is rebuilt when the list of dependencies changes.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -18,6 +18,9 @@ $(VENV)/.bench: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(RUN)/nearfar demo --out demo
 
+demo-text: $(VENV)/.ready
+	$(RUN)/nearfar demo text --out demo-text
+
 test: $(VENV)/.ready
 	$(RUN)/python -m pytest -n auto
 
@@ -30,4 +33,4 @@ bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) demo demo-text build dist

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
 import re
 import shlex
@@ -104,6 +105,17 @@ def write_pictures(folder: Path) -> None:
             (data / f"{part}-{kind}-ubyte").write_bytes(head + array.astype(np.uint8).tobytes())
 
 
+def write_notes(folder: Path) -> None:
+    """A collection of 32 queries, each with a document."""
+    (folder / "qrels").mkdir(parents=True)
+    for name, text in (("corpus", "the note of day"), ("queries", "what was on day")):
+        rows = [json.dumps({"_id": f"{name}{number}", "text": f"{text} {number}"}) for number in range(32)]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    for part, numbers in (("train", range(24)), ("test", range(24, 32))):
+        lines = [f"queries{number}\tcorpus{number}\t1" for number in numbers]
+        (folder / "qrels" / f"{part}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+
+
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with pictures."""
@@ -116,7 +128,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_command(line: str, command: Command) -> None:
     """Run `nearfar ...` in this process, and see that it says it succeeded."""
     arguments = shlex.split(line, comments=True)[1:]
-    if arguments[0] == "demo":  # 10,000 pictures take minutes; here it sees 64, for two steps
+    if arguments[:2] == ["demo", "text"]:  # the bundled texts take minutes; here it sees 32 notes
+        write_notes(Path("notes"))
+        arguments += ["--steps", "2", "--encoder", "ngrams-16", "--data", "notes"]
+    elif arguments[0] == "demo":  # 10,000 pictures take minutes; here it sees 64, for two steps
         data = [] if "--data" in arguments else ["--data", "pictures.npz"]
         arguments += ["--steps", "2", *data]
     said = command(*arguments)

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from . import methods, modalities
+from .data import bundled
 from .data.source import Source
 from .modalities import Modality
 from .run import recognised, sort_settings
@@ -88,7 +89,7 @@ def look(data: str | Path, modality: str | None = None, **options: Any) -> Look:
     Raises:
         DataError: the data cannot be used. ConfigError: an unknown setting.
     """
-    path = Path(data).expanduser()
+    path = Path(bundled.located(data)).expanduser()
     made = modalities.find(modality) if modality else recognised(path, options)
     (settings,) = sort_settings(options, made.Options)
     searched = made.collection(path, settings)

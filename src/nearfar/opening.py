@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import modalities, starting
+from .data import bundled
 from .data.source import Source
 from .errors import ConfigError
 from .methods.method import Method
@@ -91,6 +92,7 @@ def open_run(
         return Run.load(text).reading(**options)
     if Path(text).expanduser().is_dir():
         return Run.load(text)  # says what is missing
+    data = bundled.located(data)
     made = modalities.find(modality) if modality else recognised(data, options)
     chosen = made.Options(**options)
     collection = None if isinstance(data, Source) else made.collection(Path(data), chosen)

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from . import methods, modalities, starting
+from .data import bundled
 from .data.source import Source, require
 from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
@@ -197,6 +198,7 @@ class Run:
         """Data in the shape that the encoder takes: the training part, and the test part where there is one."""
         if isinstance(data, Source):
             return data, None
+        data = bundled.located(data)
         cache = self.path / "cache"
         if str(Path(data).expanduser().resolve()) == self.config["data"] and cache.is_dir():
             pair = self.modality.read_pair(Path(data), self.options, None, cache, shown(progress))
@@ -206,7 +208,9 @@ class Run:
 
     def collection(self, data: str | Path | Source) -> Searchable | None:
         """Queries, documents and what is relevant to what; None where the data are of another form."""
-        return None if isinstance(data, Source) else self.modality.collection(Path(data).expanduser(), self.options)
+        if isinstance(data, Source):
+            return None
+        return self.modality.collection(Path(bundled.located(data)).expanduser(), self.options)
 
     def embed(
         self,
@@ -259,7 +263,8 @@ def fit(
     """Learn vectors from data: the whole job, into a run folder.
 
     Args:
-        data: a path (see `nearfar.modalities.images.reading.read`), or a `Source`.
+        data: a path (see `nearfar.modalities.images.reading.read`), "bundled:fashion" or another set that comes with
+            the package (see `nearfar.data.bundled.path`), or a `Source`.
         out: the run folder; `runs/<date>-<method>` when None. It must not hold a run already.
         method: a name from `nearfar.methods.catalogue()`.
         encoder: a name such as "small", "torchvision/resnet18", "timm/resnet18:pretrained" or
@@ -281,6 +286,7 @@ def fit(
 
     >>> run = fit("photos/", epochs=20)                                     # doctest: +SKIP
     """
+    data = bundled.located(data)
     with team_for(settings.get("devices")) as team:
         run, source = team.same(
             lambda: _begin(data, out, team, progress, settings, method, encoder, modality, command, cache)

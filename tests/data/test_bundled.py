@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,3 +65,11 @@ def test_names():
         ConfigError, match="no data set named 'mnist' comes with nearfar; there are: fashion, glosses, sentences"
     ):
         bundled.path("mnist")
+
+
+def test_data_by_name():
+    assert bundled.located("bundled:sentences") == bundled.path("sentences")
+    assert bundled.located(Path("bundled:glosses")) == bundled.path("glosses")
+    assert bundled.located("photos") == "photos" and bundled.located(3) == 3
+    with pytest.raises(ConfigError, match="no data set named 'gloss'"):
+        bundled.located("bundled:gloss")

@@ -18,7 +18,6 @@ from ..run import sort_settings
 from ..training import TrainingSettings
 
 FORMAT = 1
-BUNDLED = "bundled:"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LENGTHS = ("steps", "epochs", "seed")
 
@@ -207,9 +206,9 @@ def locate(data: str | Path) -> Path:
     if not isinstance(data, str | Path):
         raise DataError("every method is trained in a process of its own, which reads the data itself: give a path")
     text = str(data)
-    path = bundled.path(text.removeprefix(BUNDLED)) if text.startswith(BUNDLED) else Path(text).expanduser().resolve()
+    path = Path(bundled.located(text)).expanduser().resolve()
     if not path.exists():
         raise DataError(
-            f"{text} does not exist; give a path, or one of {', '.join(BUNDLED + n for n in bundled.names())}"
+            f"{text} does not exist; give a path, or one of {', '.join(bundled.NAMED + n for n in bundled.names())}"
         )
     return path

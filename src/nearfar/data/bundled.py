@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from nearfar.errors import ConfigError
 
+NAMED = "bundled:"
+Data = TypeVar("Data")
 _FOLDER = Path(str(files("nearfar.data"))) / "bundled"
 _PLACES = {"fashion": "fashion.npz", "glosses": "glosses", "sentences": "sentences.txt.xz"}
 
@@ -39,3 +42,17 @@ def path(name: str = "fashion") -> Path:
     if name not in _PLACES:
         raise ConfigError(f"no data set named {name!r} comes with nearfar; there are: {', '.join(names())}")
     return _FOLDER / _PLACES[name]
+
+
+def located(data: Data) -> Data | Path:
+    """The path of data named as "bundled:glosses"; other data as they are.
+
+    Raises:
+        ConfigError: no such data set.
+
+    Example:
+        >>> located("bundled:glosses").name, located("photos/")
+        ('glosses', 'photos/')
+    """
+    text = str(data) if isinstance(data, str | Path) else ""
+    return path(text.removeprefix(NAMED)) if text.startswith(NAMED) else data

@@ -83,11 +83,17 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 def words(name: str) -> str:
     """A key as a label.
 
-    >>> words("items_per_second"), words("knn_accuracy")
-    ('Items per second', 'kNN accuracy')
+    >>> words("items_per_second"), words("knn_accuracy"), words("ndcg@10")
+    ('Items per second', 'kNN accuracy', 'nDCG@10')
     """
-    first, *rest = [_SPELLINGS.get(word, word) for word in name.replace("_", " ").split()] or [name]
-    return " ".join([first if first in _SPELLINGS.values() else first[:1].upper() + first[1:], *rest])
+    first, *rest = name.replace("_", " ").split() or [name]
+    begun = _spelt(first) if first.partition("@")[0] in _SPELLINGS else first[:1].upper() + first[1:]
+    return " ".join([begun, *map(_spelt, rest)])
+
+
+def _spelt(word: str) -> str:
+    key, at, depth = word.partition("@")
+    return f"{_SPELLINGS.get(key, key)}{at}{depth}"
 
 
 def json_block(value: Any, element_id: str) -> str:
