@@ -74,7 +74,7 @@ class MultipleNegatives(Objective):
     over the far candidates. A positive that should merely count less gets `weights=` (N,).
 
     Shapes: two or more views (N, D); `given` (N, K), which of the K negatives are there (all where left out); `guide`
-    (N, V, P), a row for each view; `ids` (N,), rows of one id are duplicates, neither near nor far, and -1 is like none.
+    (N, V, P), a row for each view; `ids` (N,), rows of one id are duplicates, neither near nor far; -1 is like none.
     Masks are computed block by block. Value >= 0; at chance log N for two views, log(N (1 + K)) with K negatives.
 
     Args:
