@@ -23,13 +23,12 @@ from torch import Tensor
 from nearfar.errors import ConfigError, DataError
 
 from .found import NOBODY, Found, found
-from .vectors import Look, Similarity, as_table, blocks, fast_rows, lengths, look, same_width
+from .vectors import SHORTEST, Look, Similarity, as_table, blocks, fast_rows, lengths, look, same_width
 
 CORPUS_BLOCK = 2048
 _GRID = 2.0**30  # scores that differ by less of the largest possible one are ties; far above the rounding of float64
 _TYPES = (torch.bfloat16, torch.float32, torch.float64)
 _UNIT = {torch.bfloat16: 1.01 * 2.0**-8, torch.float32: 2.0**-23}  # of rounding one product, a little above
-_SHORTEST = 1e-24  # product of two lengths; shorter rows count as zeros
 _SCORED = 2**17  # numbers of float64 that are scored at once: they fit into a cache
 _KEPT = 2**28  # bytes of a corpus that is kept in the small type; a larger one is made of it block by block
 
@@ -129,8 +128,9 @@ class Exact:
         documents, scale = self._corpus[index].astype(np.float64), self._largest / _GRID
         products = np.einsum("bkd,bd->bk", documents, self._queries[rows].astype(np.float64))
         if self.similarity == "cosine":
-            lengths = self.looks[0].lengths[rows][:, None] * self.looks[1].lengths[index]
-            products /= np.maximum(lengths, _SHORTEST)
+            queries, corpus = self.looks
+            products /= np.maximum(queries.lengths[rows], SHORTEST)[:, None]
+            products /= np.maximum(corpus.lengths[index], SHORTEST)
         return np.where(index == NOBODY, -np.inf, np.round(products / scale) * scale)
 
     @property

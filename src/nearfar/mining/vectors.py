@@ -17,7 +17,8 @@ from nearfar.errors import ConfigError, DataError
 Similarity = Literal["cosine", "dot"]
 SIMILARITIES = ("cosine", "dot")
 _BLOCK = 512  # fits into a cache
-_LARGEST, _SHORTEST = 1e15, 1e-12  # no product leaves the range of float32
+_LARGEST = 1e15  # so that no product leaves the range of float32
+SHORTEST = 1e-12  # rows are divided by this much at least
 
 
 def open_vectors(path: str | Path, what: str = "vectors") -> np.ndarray:
@@ -83,7 +84,7 @@ def fast_rows(vectors: np.ndarray, rows: Any, similarity: Similarity, dtype: tor
     """(B, D) rows in some type whose products are the scores; for cosine of length 1 (a row of zeros stays zero)."""
     block = np.array(vectors[rows], dtype=np.float64 if dtype == torch.float64 else np.float32)
     if similarity == "cosine":
-        block = block / np.maximum(lengths(block), _SHORTEST)[:, None].astype(block.dtype)
+        block = block / np.maximum(lengths(block), SHORTEST)[:, None].astype(block.dtype)
     return torch.from_numpy(block).to(dtype)
 
 
