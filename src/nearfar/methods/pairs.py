@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from ..contrast import Composition, LearnedTemperature
+from ..contrast import Composition, LearnedTemperature, Objective
 from ..data.batch import Batch
 from ..errors import ConfigError
+from ..models import StillCopy
 from ..models.heads import projector
-from ..objectives import catalogue
+from ..objectives import Matryoshka, MultipleNegatives, catalogue
+from ..objectives.graded import GradedPairs
+from .average import averaged
 from .method import Contrast, Method, MethodOptions
 
 
@@ -22,17 +25,50 @@ class PairsOptions(MethodOptions):
     projection: int = Field(0, ge=0, description="width of a head that only the objective sees; 0 for none")
     temperature: float = Field(0.05, gt=0, description="divides every score")
     learn_temperature: bool = Field(False, description="whether the temperature is learned, from that value on")
-    objective: str = Field("InfoNCE", description="what pulls and pushes: InfoNCE, SymmetricInfoNCE, ...")
+    objective: str = Field(
+        "InfoNCE",
+        description="what pulls and pushes: InfoNCE, SymmetricInfoNCE, MultipleNegatives, ...; of pairs with scores "
+        "CoSENT, AnglE, CosineMSE",
+    )
+    own_weight: float | None = Field(
+        None, ge=0, description="MultipleNegatives: how often the negatives of an item itself count for it"
+    )
+    guide_margin: float | None = Field(
+        None,
+        description="MultipleNegatives: leave out what the encoder, as it was at the start, finds as near as the "
+        "partner less so much (GISTEmbed)",
+    )
+    widths: tuple[int, ...] = Field((), description="ask the objective of so many first numbers too (Matryoshka)")
 
     @field_validator("objective")
     @classmethod
     def _known(cls, name: str) -> str:
-        crossing = [n for n, e in catalogue().items() if issubclass(e, Composition) and e.layout == "cross"]
-        if name not in crossing:
-            raise ConfigError(
-                f"there is no objective {name!r} of anchors and candidates; there are {', '.join(crossing)}"
-            )
+        known = [n for n, e in catalogue().items() if _takes_pairs(e)]
+        if name not in known:
+            raise ConfigError(f"there is no objective {name!r} of anchors and candidates; there are {', '.join(known)}")
         return name
+
+    @model_validator(mode="after")
+    def _fits(self) -> PairsOptions:
+        given = [name for name in ("own_weight", "guide_margin") if getattr(self, name) is not None]
+        if given and self.objective != "MultipleNegatives":
+            raise ConfigError(f"{given[0]} is of the objective MultipleNegatives, and objective = {self.objective!r}")
+        return self
+
+    def made(self) -> Objective:
+        """The objective that these options say."""
+        kind = catalogue()[self.objective]
+        start = self.temperature
+        more = {"temperature": LearnedTemperature(start) if self.learn_temperature else start}
+        more |= {name: value for name in ("own_weight", "guide_margin") if (value := getattr(self, name)) is not None}
+        takes = kind.__dataclass_fields__  # type: ignore[attr-defined]
+        objective: Objective = kind(**{name: value for name, value in more.items() if name in takes})
+        return Matryoshka(of=objective, widths=self.widths) if self.widths else objective
+
+
+def _takes_pairs(entry: type[Objective]) -> bool:
+    crossing = issubclass(entry, Composition) and entry.layout == "cross"
+    return crossing or issubclass(entry, GradedPairs | MultipleNegatives)
 
 
 class Pairs(Method):
@@ -40,7 +76,8 @@ class Pairs(Method):
 
     encoder -> objective, without a head unless one is asked for. The first view holds the anchors, every further one
     partners, of which the values are averaged; views of the role "far" (hard negatives) are further candidates for all
-    anchors. Rows of one id are known to be the same item and never pushed apart.
+    anchors. Rows of one id are known to be the same item and never pushed apart. Objectives of graded pairs take how
+    alike the two are from the data, and have no far rows.
     Source: Henderson et al. 2017, section 4 (in-batch negatives); Karpukhin et al. 2020 (with given ones).
     """
 
@@ -51,14 +88,15 @@ class Pairs(Method):
     takes_far = True
     Options = PairsOptions
 
+    options: PairsOptions
+
     def __init__(self, encoder: nn.Module, options: PairsOptions) -> None:
         super().__init__(encoder, options)
         self.head: nn.Module = nn.Identity()
         if options.projection:
             self.head = projector(self.width, options.hidden or self.width, options.projection)
-        start = options.temperature
-        temperature = LearnedTemperature(start) if options.learn_temperature else start
-        self.objective = catalogue()[options.objective](temperature=temperature)
+        self.objective = options.made()
+        self.guide = StillCopy(encoder) if options.guide_margin is not None else None
 
     def project(self, rows: Tensor) -> Tensor:
         """Encoder, and head where there is one."""
@@ -70,10 +108,26 @@ class Pairs(Method):
         whole = batch.whole
         if len(whole) < 2:
             raise ConfigError("pairs needs two views of every item: two columns, or views=2")
-        far = [projections[number][batch.given(number)] for number, role in enumerate(batch.roles) if role == "far"]
-        more = {"negatives": torch.cat(far)} if far else {}
-        parts = [self.judged(projections[whole[0]], projections[other], ids=batch.ids, **more) for other in whole[1:]]
-        if len(parts) == 1:
-            return parts[0]
-        terms = {name: torch.stack([part.terms[name] for part in parts]).mean() for name in parts[0].terms}
-        return Contrast(torch.stack([part.loss for part in parts]).mean(), terms, parts[0].at_chance)
+        far = [number for number, role in enumerate(batch.roles) if role == "far"]
+        return averaged([self._met(projections, batch, (whole[0], other), far) for other in whole[1:]])
+
+    def _met(self, projections: list[Any], batch: Batch, pair: tuple[int, int], far: list[int]) -> Contrast:
+        """What the anchors say of one of their partners."""
+        rows = [projections[number] for number in pair]
+        kind = catalogue()[self.options.objective]
+        if issubclass(kind, GradedPairs):
+            if batch.targets is None or far:
+                raise ConfigError(
+                    f"{kind.__name__} takes pairs with scores, and these data have "
+                    + ("given negatives" if far else "none; name their column: --set score_column=...")
+                )
+            return self.judged(*rows, targets=batch.targets)
+        if not issubclass(kind, MultipleNegatives):
+            given = [projections[number][batch.given(number)] for number in far]
+            return self.judged(*rows, ids=batch.ids, **({"negatives": torch.cat(given)} if far else {}))
+        more: dict[str, Tensor] = {}
+        if far:
+            more["given"] = torch.stack([batch.given(number) for number in far], 1)
+        if self.guide is not None:
+            more["guide"] = torch.stack([self.guide(batch.views[number]) for number in (*pair, *far)], 1)
+        return self.judged(*rows, *(projections[number] for number in far), ids=batch.ids, **more)

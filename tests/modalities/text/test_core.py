@@ -217,3 +217,54 @@ def test_fingerprints_differ_with_texts_and_targets():
     others = [TextSource({"text": ["a", "bc"]}), TextSource({"anchor": ["ab", "c"]}), made.select(np.array([1, 0]))]
     graded = TextSource({"text": ["ab", "c"]}, targets=np.array([0.0, 1.0]))
     assert len({source.fingerprint() for source in (made, graded, *others)}) == 5
+
+
+def rows_of(count: int = 6, columns: int = 2) -> list[torch.Tensor]:
+    torch.manual_seed(3)
+    return [torch.randn(count, 4).double() for _ in range(columns)]
+
+
+def test_negatives_of_the_item_itself_count_as_often_as_is_asked():
+    method = Pairs(torch.nn.Identity(), PairsOptions(temperature=0.5, objective="MultipleNegatives", own_weight=3.0))
+    rows = rows_of(columns=3)
+    found = method.contrast(rows, Batch(rows, torch.arange(6), roles=["whole", "whole", "far"])).loss
+    a, p, n = (normalize(z, dim=1) for z in rows)
+    scores = torch.cat([a @ p.T, a @ n.T + 0.5 * np.log(3.0) * torch.eye(6)], 1) / 0.5
+    assert found.item() == pytest.approx(
+        cross_entropy(scores, torch.arange(6)).item(),
+        rel=1e-7,  # the weight is held in float32
+    )
+
+
+def test_a_guide_leaves_out_what_the_start_finds_as_near_as_the_partner():
+    method = Pairs(torch.nn.Identity(), PairsOptions(temperature=0.5, objective="MultipleNegatives", guide_margin=0.1))
+    rows = rows_of()
+    found = method.contrast(rows, Batch(rows, torch.arange(6))).loss
+    a, p = (normalize(z, dim=1) for z in rows)
+    cosines = a @ p.T
+    own = cosines.diag()[:, None]
+    out = (cosines > own - 0.1) & ~torch.eye(6, dtype=torch.bool)
+    assert out.any() and not out.all()
+    scores = (cosines / 0.5).masked_fill(out, -torch.inf)
+    assert found.item() == pytest.approx(cross_entropy(scores, torch.arange(6)).item(), rel=1e-9)
+
+
+def test_graded_pairs_learn_from_their_scores_and_nothing_else(tmp_path):
+    method = Pairs(torch.nn.Identity(), PairsOptions(objective="CosineMSE"))
+    rows, targets = rows_of(), torch.linspace(0, 1, 6).double()
+    found = method.contrast(rows, Batch(rows, torch.arange(6), targets=targets)).loss
+    cosines = (normalize(rows[0], dim=1) * normalize(rows[1], dim=1)).sum(1)
+    assert found.item() == pytest.approx((cosines - targets).square().mean().item(), rel=1e-6)
+    with pytest.raises(ConfigError, match="score_column"):
+        method.contrast(rows, Batch(rows, torch.arange(6)))
+    with pytest.raises(ConfigError, match="own_weight is of the objective MultipleNegatives"):
+        PairsOptions(own_weight=2.0)
+
+
+def test_prefixes_are_asked_too():
+    rows = rows_of()
+    batch = Batch(rows, torch.arange(6))
+    found = Pairs(torch.nn.Identity(), PairsOptions(widths=(4, 2))).contrast(rows, batch).loss
+    alone = Pairs(torch.nn.Identity(), PairsOptions())
+    want = sum(alone.contrast([row[:, :w] for row in rows], batch).loss for w in (4, 2))
+    assert found.item() == pytest.approx(want.item(), rel=1e-9)
