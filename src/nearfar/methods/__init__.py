@@ -23,6 +23,7 @@ from .simsiam import SimSiam
 from .supclseq import SupCLSeq
 from .supcon import SupCon
 from .swav import SwAV
+from .tension import Tension
 from .triplet import Triplet
 from .vicreg import VICReg
 from .whitenedcse import WhitenedCSE
@@ -53,6 +54,7 @@ _METHODS: tuple[type[Method], ...] = (
     WhitenedCSE,
     CompCSE,
     SupCLSeq,
+    Tension,
 )
 
 
@@ -104,6 +106,7 @@ __all__ = [
     "SupCLSeq",
     "SupCon",
     "SwAV",
+    "Tension",
     "Triplet",
     "VICReg",
     "WhitenedCSE",

