@@ -48,7 +48,7 @@ class Centroids(nn.Module):
         """Begin with, or follow, a batch of rows (N, D).
 
         Raises:
-            ConfigError: it should begin, and there are fewer rows than centres.
+            ConfigError: it has not begun, and there are fewer rows than centres.
         """
         rows = rows.to(self.centres.dtype)
         if bool(self.begun):
@@ -58,10 +58,13 @@ class Centroids(nn.Module):
             return
         unit = normalize(rows, dim=1)
         count, scores = len(unit), unit @ unit.T
-        if count < 2 or float((scores.sum() - scores.trace()) / (count * (count - 1))) > self.start:
-            return
         if count < len(self.centres):
-            raise ConfigError(f"{len(self.centres)} centres begin with rows of one batch, which has {count}")
+            raise ConfigError(
+                f"{len(self.centres)} centres begin with rows of one batch, which has {count}; set centroids to "
+                "that or less"
+            )
+        if float((scores.sum() - scores.trace()) / (count * (count - 1))) > self.start:
+            return
         taken, free = [0], torch.ones(count, dtype=torch.bool, device=unit.device)
         for _ in range(len(self.centres) - 1):
             free[taken[-1]] = False
