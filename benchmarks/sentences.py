@@ -165,7 +165,8 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     judge, start = Judge(chosen.wheels), cut(chosen.out / "start", chosen.layers)
     data = chosen.out / "sentences.txt"
-    data.write_bytes(lzma.decompress(bundled.path("sentences").read_bytes()))
+    if not data.exists():
+        data.write_bytes(lzma.decompress(bundled.path("sentences").read_bytes()))
     found: dict[str, dict[str, Any]] = {}
     for name in chosen.methods.split(","):
         file = chosen.out / f"{name}.json"
