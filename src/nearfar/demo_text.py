@@ -39,16 +39,16 @@ COUNTED = {  # of the mining, as the page says it
     "percentage": f"– above {SHARE:.0%} of the right one's score",
     "queries without negatives": "Pairs left without one",
 }
-RATES = {"transformer": 1e-4, "ngrams": 1e-2}
+OF_ENCODER: dict[str, dict[str, Any]] = {"transformer": {"lr": 2e-4, "freeze": 1}, "ngrams": {"lr": 1e-2}}
 SLOWER = 0.5  # share of that rate for the second part
 SETTINGS: dict[str, Any] = {
     "method": "pairs",
     "epochs": 1,
-    "batch_size": 64,
+    "batch_size": 128,
     "temperature": 0.05,
     "weight_decay": 1e-2,
     "layer_decay": None,
-    "log_every": 5,
+    "log_every": 2,
 }
 
 
@@ -199,7 +199,7 @@ def _settings(encoder: str) -> dict[str, Any]:
     fast = known.get("avx512_bf16") or known.get("amx_bf16")
     static = encoder.startswith("ngrams")
     half = {"precision": "bfloat16"} if fast and not static else {}
-    return {**SETTINGS, "lr": RATES["ngrams" if static else "transformer"], **half}
+    return {**SETTINGS, **OF_ENCODER["ngrams" if static else "transformer"], **half}
 
 
 def _opened(encoder: str, test: Collection) -> Run:
