@@ -42,6 +42,7 @@ class Source:
     """
 
     targets: np.ndarray | None = None
+    named = True  # False where names are cut from the content, so that other items may have the same
 
     def __init__(
         self,
@@ -88,6 +89,16 @@ class Source:
     def _content(self) -> bytes:
         """Bytes that differ when any item differs."""
         raise NotImplementedError
+
+    def digests(self, index: np.ndarray) -> list[str]:
+        """A text of 32 characters for each item at these positions, which differs when its content does.
+
+        >>> source = ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8))
+        >>> len(set(source.digests(np.arange(3))))
+        1
+        """
+        contents = (self.select(np.array([row]))._content() for row in np.asarray(index).tolist())
+        return [hashlib.blake2b(content, digest_size=16).hexdigest() for content in contents]
 
     def fingerprint(self) -> str:
         """Hex sha256 over items, ids, labels and class names, in order.
@@ -186,6 +197,11 @@ class ArraySource(Source):
             details=self.details,
             digests=self._digests,
         )
+
+    def digests(self, index: np.ndarray) -> list[str]:
+        """See `Source.digests`."""
+        chosen = self.index[np.asarray(index)].tolist()
+        return [hashlib.blake2b(self.array[row].tobytes(), digest_size=16).hexdigest() for row in chosen]
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process on this machine: an array that lies in a file goes there by name."""

@@ -55,6 +55,7 @@ class TextSource(Source):
             details["views"] = len(columns)
         if far := [name for name in columns if name.startswith("negative")]:
             details["far"] = far
+        self.named = names is not None
         if names is None:
             names = [" ".join(text[:SHOWN].split()) for text in first]
         super().__init__(
@@ -75,7 +76,7 @@ class TextSource(Source):
     def select(self, index: np.ndarray) -> TextSource:
         """The items at these positions as a source; they keep their ids, labels and names."""
         chosen = np.arange(len(self))[np.asarray(index)]
-        return TextSource(
+        found = TextSource(
             {name: _taken(column, chosen) for name, column in self.columns.items()},
             ids=self.ids[chosen],
             names=[self.names[row] for row in chosen],
@@ -85,11 +86,15 @@ class TextSource(Source):
             skipped=self.skipped,
             details=self.details,
         )
+        found.named = self.named
+        return found
 
     def called(self, name: str) -> TextSource:
         """The same single texts under another name of their column."""
         (column,) = self.columns.values()
-        return TextSource({name: column}, ids=self.ids, names=self.names, skipped=self.skipped, details=self.details)
+        found = TextSource({name: column}, ids=self.ids, names=self.names, skipped=self.skipped, details=self.details)
+        found.named = self.named
+        return found
 
     def parts(self) -> list[Source]:
         """See `Source.parts`: a source for each column."""

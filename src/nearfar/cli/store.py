@@ -1,0 +1,138 @@
+"""nearfar search and nearfar store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import ConfigError
+from .app import JSON, Text, app
+
+_WIDTH = 72  # characters of a cell
+
+_STORE = Annotated[Path, typer.Argument(help="The folder of a store.")]
+_WHERE = Annotated[Text, typer.Option(help="Only rows that pass, as in SQL: \"label = 'cat' AND year > 2000\".")]
+_store = typer.Typer(help="Look into a store of vectors, fill it from files, index it.", no_args_is_help=True)
+app.add_typer(_store, name="store")
+
+
+@app.command()
+def search(
+    store: _STORE,
+    query: Annotated[Text, typer.Argument(help="Words to search for.")] = None,
+    like: Annotated[Text, typer.Option("--id", help="Search for what is like the row of this id.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many rows.", min=1)] = 10,
+    where: _WHERE = None,
+    approximate: Annotated[bool, typer.Option("--approximate", help="By the index of the store.")] = False,
+    json_: JSON = None,
+) -> None:
+    """Search a STORE: the rows nearest to a QUERY in words, or to one of its rows."""
+    from ..run import save
+    from ..store import Store
+    from ..storing import search as searching
+
+    opened = Store.open(store)
+    hits = searching(opened, query, like=like, k=k, where=where, approximate=approximate)
+    shown = [name for name in ("label", "text", "name") if name in opened.columns]
+    shown = [name for name in shown if any(hit.columns[name] is not None for hit in hits)]
+    if "text" in shown or all(hit.columns.get("name") == hit.id for hit in hits):
+        shown = [name for name in shown if name != "name"]
+    rows = [["", "score", "id", *shown]]
+    for place, hit in enumerate(hits, 1):
+        rows.append([str(place), f"{hit.score:.4f}", hit.id, *(_cell(hit.columns[name]) for name in shown)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if hits else []:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if not hits:
+        typer.echo("nearfar: no row passes the filter" if where else "nearfar: the store is empty", err=True)
+    if approximate:
+        typer.echo(f"nearfar: by the index {opened.recall()}", err=True)
+    if json_ is not None:
+        save(json_, json.dumps([{"id": h.id, "score": h.score, **h.columns} for h in hits], indent=1).encode())
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else " ".join(str(value).split())
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+
+
+@_store.command()
+def info(store: _STORE) -> None:
+    """What a store holds, what made it, its versions, and its index."""
+    from ..store import Store
+
+    opened = Store.open(store)
+    typer.echo(f"{len(opened):,} vectors of width {opened.width}: {opened.provenance.sentence()}")
+    typer.echo(f"columns: {', '.join(opened.columns) or 'none'}")
+    for one in opened.facts().get("data", {}).values():
+        typer.echo(f"data: {one['items']:,} items of {one['path'] or 'memory'} ({one['fingerprint'][:12]})")
+    versions = opened.versions()
+    typer.echo(f"versions: {versions[0][0]} to {versions[-1][0]}, the newest of {versions[-1][1]:%Y-%m-%d %H:%M:%S}")
+    typer.echo(f"index: {opened.recall() or 'none'}")
+
+
+@_store.command()
+def index(
+    store: _STORE,
+    kind: Annotated[str, typer.Option(help="hnsw or pq.")] = "hnsw",
+    promise: Annotated[float, typer.Option(help="Recall@10 below which it is refused.", min=0, max=1)] = 0.95,
+    sample: Annotated[int, typer.Option(help="Rows to measure it on.", min=1)] = 100,
+) -> None:
+    """Build an index for approximate search, and measure what it finds against exact search."""
+    from ..store import Store
+
+    typer.echo(str(Store.open(store).build_index(kind, promise, sample)))
+
+
+@_store.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Vectors: .npy, .npz, .parquet or .arrow.")],
+    store: _STORE,
+    encoder: Annotated[str, typer.Option(help="What made them.")] = "",
+    vector: Annotated[str, typer.Option(help="Column of vectors in a table.")] = "vector",
+) -> None:
+    """Put the vectors of a FILE into a STORE; rows that are there stay."""
+    from ..store import import_file
+
+    typer.echo(f"{len(import_file(file, store, encoder, vector)):,} vectors: {store}")
+
+
+@_store.command()
+def export(
+    store: _STORE,
+    file: Annotated[Path, typer.Argument(help="To write: .npy, .npz, .parquet or .arrow.")],
+    where: _WHERE = None,
+) -> None:
+    """Write the rows of a STORE to a FILE."""
+    from ..store import Store, export_file
+
+    typer.echo(f"{export_file(Store.open(store), file, where):,} vectors: {file}")
+
+
+@_store.command()
+def delete(
+    store: _STORE,
+    ids: Annotated[list[str], typer.Option("--id", help="A row to take out; may be given often.")] = [],  # noqa: B006
+    where: _WHERE = None,
+) -> None:
+    """Take rows out of a STORE; the version before keeps them."""
+    from ..store import Store
+
+    if not ids and where is None:
+        raise ConfigError("say which rows: --id NAME or --where FILTER")
+    opened = Store.open(store)
+    before = opened.version
+    typer.echo(f"{opened.delete(ids, where):,} rows taken out; back with: nearfar store restore {store} {before}")
+
+
+@_store.command()
+def restore(store: _STORE, version: Annotated[int, typer.Argument(help="Number of the version.", min=1)]) -> None:
+    """Make an earlier version of a STORE the newest one."""
+    from ..store import Store
+
+    opened = Store.open(store)
+    opened.restore(version)
+    typer.echo(f"{len(opened):,} vectors")

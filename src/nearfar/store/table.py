@@ -1,0 +1,389 @@
+"""A store: one folder with a table of ids, vectors and columns, whose every change is whole or does not happen."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfar.errors import ConfigError, DataError
+
+from . import index as indexing
+from . import search as searching
+from .lance import TABLE, as_matrix, connect, fixed_list, quoted, reading, writing
+from .provenance import Provenance
+
+BLOCK = 8192  # rows that are read or written at a time
+_KEY = b"nearfar"
+_LOCK = "lock"
+_OWN = ("id", "vector")
+TYPES = ("string", "int64", "float64", "bool")
+
+
+class Store:
+    """Vectors with ids, columns and their origin. `Store.create` makes one, `Store.open` opens one.
+
+    Every change makes a version, whole or not at all, whatever stops the program; older versions can be opened.
+
+    Attributes:
+        path: its folder.
+        provenance: what made the vectors.
+        width: of the vectors.
+
+    >>> store = Store.create("animals.store", 2, columns={"label": "string"})       # doctest: +SKIP
+    >>> store.add(["a", "b"], np.eye(2), {"label": ["cat", "dog"]})                 # doctest: +SKIP
+    >>> store.search(np.array([[0.9, 0.1]]), k=1)[0][0].id                          # doctest: +SKIP
+    'a'
+    """
+
+    def __init__(self, path: Path, table: Any) -> None:
+        self.path, self.table = path, table
+        metadata = table.schema.metadata or {}
+        if _KEY not in metadata or not set(_OWN) <= set(table.schema.names):
+            raise DataError(f"{path} is damaged, or not a store of nearfar; make one with: nearfar embed ... --store")
+        self.provenance = Provenance.from_json(metadata[_KEY], str(path))
+        self.width: int = table.schema.field("vector").type.list_size
+        self._locked = False
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        width: int,
+        provenance: Provenance | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> Store:
+        """A new store without rows.
+
+        Args:
+            path: a folder that is not there yet, or is empty.
+            width: of the vectors.
+            provenance: what makes the vectors.
+            columns: name -> "string", "int64", "float64" or "bool"; any cell may be empty (None).
+
+        Raises:
+            ConfigError: something is there already, or a column cannot be.
+        """
+        path = Path(path).expanduser()
+        begun = (_LOCK, f"{TABLE}.lance")
+        if path.is_file() or is_store(path) or (path.is_dir() and any(one.name not in begun for one in path.iterdir())):
+            what = "is there already" if path.is_dir() else "is a file"
+            raise ConfigError(f"{path} {what}; choose another place for the store")
+        if width < 1:
+            raise ConfigError(f"vectors have a width of 1 or more, not {width}")
+        database = connect(path)
+        import pyarrow as pa
+
+        fields = [pa.field("id", pa.string(), False), pa.field("vector", pa.list_(pa.float32(), width), False)]
+        for name, kind in (columns or {}).items():
+            if name in _OWN or name.startswith("_") or kind not in TYPES:
+                raise ConfigError(f"a column {name!r} of type {kind!r} cannot be: types are {', '.join(TYPES)}, and "
+                                  "id, vector and names that begin with _ are taken")  # fmt: skip
+            fields.append(pa.field(name, pa.type_for_alias(kind)))
+        schema = pa.schema(fields, metadata={_KEY: (provenance or Provenance()).to_json().encode()})
+        with writing(path):
+            return cls(path, database.create_table(TABLE, schema=schema))
+
+    @classmethod
+    def open(cls, path: str | Path, version: int | None = None) -> Store:
+        """A store that is there, at its newest version or, to read only, at an earlier one.
+
+        Raises:
+            ConfigError: there is none, or no such version. DataError: it is damaged.
+        """
+        path = Path(path).expanduser()
+        if not is_store(path):
+            why = "a file" if path.is_file() else "no store" if path.exists() else "not there"
+            raise ConfigError(f"{path} is {why}; make a store with: nearfar embed RUN DATA --store {path}")
+        with reading(path):
+            table = connect(path).open_table(TABLE)
+        if version is not None:
+            try:
+                table.checkout(version)
+            except (ValueError, RuntimeError, OSError):
+                raise ConfigError(f"{path} has no version {version}; it has {_numbers(table)}") from None
+        return cls(path, table)
+
+    def __len__(self) -> int:
+        with reading(self.path):
+            return int(self.table.count_rows())
+
+    def __repr__(self) -> str:
+        return f"Store({self.path}, {len(self)} vectors of width {self.width}, {self.provenance.sentence()})"
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns beside id and vector."""
+        return [name for name in self.table.schema.names if name not in _OWN]
+
+    @property
+    def version(self) -> int:
+        """Number of the version that is open."""
+        return int(self.table.version)
+
+    def versions(self) -> list[tuple[int, datetime, int]]:
+        """Number, time and rows of all versions, oldest first."""
+        return [
+            (int(one["version"]), one["timestamp"], int(one["metadata"].get("total_rows", 0)))
+            for one in self.table.list_versions()
+        ]
+
+    def restore(self, version: int) -> None:
+        """Make an earlier version the newest one; those between stay.
+
+        Raises:
+            ConfigError: there is no such version.
+        """
+        if version not in [number for number, _, _ in self.versions()]:
+            raise ConfigError(f"{self.path} has no version {version}; it has {_numbers(self.table)}")
+        with self.locked(), writing(self.path):
+            self.table.restore(version)
+            self.table.checkout_latest()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing; the lock goes with the process, however that ends.
+
+        Raises:
+            ConfigError: another process writes.
+        """
+        if self._locked:
+            yield
+            return
+        with (self.path / _LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"another process is writing to {self.path}; wait for its end") from None
+            self._locked = True
+            try:
+                self.table.checkout_latest()
+                yield
+            finally:
+                self._locked = False
+
+    def add(self, ids: Sequence[str], vectors: np.ndarray, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Append rows, all or none.
+
+        Args:
+            ids: (N,) names, all different and not in the store.
+            vectors: (N, D) finite numbers.
+            columns: name -> (N,) values; a column that is left out stays empty.
+
+        Raises:
+            DataError: an id twice or there already, NaN or infinity, another width, an unknown column.
+        """
+        block = self._block(ids, vectors, columns)
+        with self.locked():
+            there = self.among(ids)
+            if there:
+                raise DataError(
+                    f"{self.path} has a row {there[0]!r} already ({len(there)} of these {len(ids)} ids are there); "
+                    "leave those out, or replace them with upsert"
+                )
+            if len(ids):
+                with writing(self.path):
+                    self.table.add(block)
+
+    def upsert(
+        self, ids: Sequence[str], vectors: np.ndarray, columns: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        """Put rows in the place of those with the same ids, and append those that are new, all or none.
+
+        Raises:
+            DataError: as of `add`, but for ids that are there.
+        """
+        block = self._block(ids, vectors, columns)
+        if len(ids):
+            with self.locked(), writing(self.path):
+                how = self.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                how.execute(block)
+
+    def delete(self, ids: Sequence[str] = (), where: str | None = None) -> int:
+        """Take out rows by id or by a filter as in SQL; how many they were.
+
+        Raises:
+            ConfigError: the filter cannot be used.
+        """
+        with self.locked():
+            before = len(self)
+            for start in range(0, len(ids), BLOCK):
+                with writing(self.path):
+                    self.table.delete(f"id IN ({', '.join(quoted(one) for one in ids[start : start + BLOCK])})")
+            if where is not None:
+                with reading(self.path, where):
+                    self.table.delete(where)
+            return before - len(self)
+
+    def among(self, ids: Sequence[str]) -> list[str]:
+        """Those ids that are in the store, in the order given."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        there = self.column("id")
+        return pa.array(ids, pa.string()).filter(pc.is_in(pa.array(ids, pa.string()), value_set=there)).to_pylist()
+
+    def column(self, name: str) -> Any:
+        """All values of a column, in the order of the rows, as an Arrow array."""
+        import pyarrow as pa
+
+        self._known([name])
+        with reading(self.path):
+            batches = list(self.table.search().select([name]).to_batches(batch_size=BLOCK))
+        return pa.chunked_array([batch.column(name) for batch in batches], self.table.schema.field(name).type)
+
+    def blocks(self, where: str | None = None, columns: Sequence[str] = (), size: int = BLOCK) -> Iterator[Any]:
+        """Arrow batches of the rows that pass a filter, in order, of at most `size` rows: `columns` and `_rowid`.
+
+        Raises:
+            ConfigError: the filter cannot be used, or there is no such column. DataError: the store is damaged.
+        """
+        self._known(columns)
+        with reading(self.path, where):
+            found = self.table.search().select(list(columns)).with_row_id(True)
+            for batch in (found if where is None else found.where(where)).to_batches(batch_size=size):
+                yield from (batch.slice(start, size) for start in range(0, len(batch), size))
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, D) float32 vectors of rows, in the order of the ids.
+
+        Raises:
+            DataError: there is no such row.
+        """
+        found: dict[str, np.ndarray] = {}
+        for start in range(0, len(ids), BLOCK):
+            some = ", ".join(quoted(one) for one in ids[start : start + BLOCK])
+            for batch in self.blocks(f"id IN ({some})", ["id", "vector"]):
+                found |= zip(batch["id"].to_pylist(), as_matrix(batch["vector"], self.width), strict=True)
+        missing = next((one for one in ids if one not in found), None)
+        if missing is not None:
+            raise DataError(f"{self.path} has no row {missing!r}")
+        return np.stack([found[one] for one in ids]) if len(ids) else np.empty((0, self.width), np.float32)
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int = 10,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        approximate: bool = False,
+    ) -> list[list[searching.Hit]]:
+        """The k nearest rows of each query by cosine; see `nearfar.store.search`.
+
+        Args:
+            queries: (Q, D), or (D,) for one.
+            where: a filter as in SQL, which is applied before the search: label = 'cat' AND year > 2000.
+            columns: which to bring along; all when None.
+            approximate: by the index, which `build_index` makes.
+
+        Raises:
+            ConfigError: the filter cannot be used, k < 1, or there is no index. DataError: another width, NaN.
+        """
+        columns = self.columns if columns is None else list(columns)
+        self._known(columns)
+        return searching.search(self, queries, k, where, columns, approximate)
+
+    def like(self, name: str, k: int = 10, where: str | None = None, **how: Any) -> list[searching.Hit]:
+        """The k rows nearest to the row with some id, without itself.
+
+        Raises:
+            DataError: there is no such row. Further as of `search`.
+        """
+        other = f"id <> {quoted(name)}"
+        if where is not None:
+            next(self.blocks(where), None)  # the message then shows the filter as it was given
+            other = f"({where}) AND {other}"
+        return self.search(self.vectors([name]), k, other, **how)[0]
+
+    def build_index(self, kind: str = "hnsw", promise: float = 0.95, sample: int = 100) -> indexing.Recall:
+        """An index for approximate search, with the recall that was measured on it; see `nearfar.store.index.build`."""
+        with self.locked():
+            return indexing.build(self, kind, promise, sample)
+
+    def recall(self) -> indexing.Recall | None:
+        """What was measured of the index when it was built; None where there is none."""
+        return indexing.measured(self)
+
+    def facts(self) -> dict[str, Any]:
+        """What is noted beside the rows, such as the data that were embedded."""
+        held = (self.table.schema.field("id").metadata or {}).get(_KEY, b"{}")
+        found: dict[str, Any] = json.loads(held)
+        return found
+
+    def note(self, **facts: Any) -> None:
+        """Note JSON-able facts beside the rows, as a version of its own."""
+        with self.locked(), writing(self.path):
+            self.table.update_field_metadata(
+                {"path": "id", "metadata": {_KEY.decode(): json.dumps(self.facts() | facts)}}
+            )
+
+    def _known(self, columns: Sequence[str]) -> None:
+        unknown = next((name for name in columns if name not in self.table.schema.names), None)
+        if unknown is not None:
+            raise ConfigError(f"{self.path} has no column {unknown!r}; it has {', '.join(self.table.schema.names)}")
+
+    def _block(self, ids: Sequence[str], vectors: np.ndarray, columns: Mapping[str, Sequence[Any]] | None) -> Any:
+        import pyarrow as pa
+
+        ids, columns = list(ids), dict(columns or {})
+        rows = checked_vectors(vectors, self.width, str(self.path))
+        for name, values in ({"vectors": rows} | columns).items():
+            if len(values) != len(ids):
+                raise DataError(f"{len(ids)} ids but {len(values)} {name}; there must be one for each row")
+        wrong = next((row for row, one in enumerate(ids) if not isinstance(one, str) or not one), None)
+        if wrong is not None:
+            raise DataError(f"row {wrong}: an id is a text that is not empty, not {ids[wrong]!r}")
+        often = [one for one, count in Counter(ids).most_common(1) if count > 1]
+        if often:
+            raise DataError(f"the id {often[0]!r} is given to {Counter(ids)[often[0]]} rows; ids must all differ")
+        self._known(list(columns))
+        arrays = []
+        for field in self.table.schema:
+            if field.name == "vector":
+                arrays.append(fixed_list(rows))
+                continue
+            values = ids if field.name == "id" else columns.get(field.name, [None] * len(ids))
+            try:
+                arrays.append(pa.array(values, field.type))
+            except (pa.ArrowException, TypeError, ValueError) as error:
+                raise DataError(f"the column {field.name!r} holds {field.type}: {error}") from None
+        return pa.Table.from_arrays(arrays, schema=self.table.schema)
+
+
+def checked_vectors(vectors: np.ndarray, width: int, where: str) -> np.ndarray:
+    """(N, D) vectors as float32.
+
+    Raises:
+        DataError: another shape or width, no numbers, NaN or infinity; the first such row is named.
+    """
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(f"vectors must be numbers of shape (N, D), got {array.dtype} of shape {array.shape}")
+    if array.shape[1] != width:
+        raise DataError(
+            f"{where} holds vectors of width {width}, and these have {array.shape[1]}: another model made them"
+        )
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float32, copy=False)
+    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(broken):
+        raise DataError(f"vectors: row {broken[0]} holds NaN or infinity; drop such rows or look at the encoder")
+    return rows
+
+
+def is_store(path: Path) -> bool:
+    """Whether there is a store in a folder, whole or damaged; one that was stopped before it was made is none."""
+    table = path / f"{TABLE}.lance"
+    return any(any((table / inner).glob("*")) for inner in ("_versions", "data"))
+
+
+def _numbers(table: Any) -> str:
+    numbers = [int(one["version"]) for one in table.list_versions()]
+    return f"{numbers[0]} to {numbers[-1]}"

@@ -1,0 +1,239 @@
+"""From data to a store and from a question to its answer: what the commands embed --store and search do."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .data.source import Source
+from .errors import ConfigError, DataError
+from .models.digest import digest
+from .opening import Untrained
+from .run import Run, shown
+from .store import Hit, Provenance, Store
+from .store.table import is_store
+
+BLOCK = 4096  # rows that are embedded before they are written
+Ids = Literal["auto", "name", "content"]
+COLUMNS = {"name": "string", "label": "string", "text": "string", "digest": "string", "data": "string"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was done: the store, and how many rows were new, had changed, or were there as they are."""
+
+    store: Store
+    added: int
+    changed: int
+    kept: int
+
+
+def embed_into(
+    run: Run,
+    source: Source,
+    path: str | Path,
+    *,
+    ids: Ids = "auto",
+    batch_size: int = 512,
+    block: int = BLOCK,
+    progress: bool | None = None,
+    exact: bool = False,
+) -> Stored:
+    """Embed data into a store, block by block; rows that are there with the same content are not embedded again.
+
+    Each block is on disk, whole or not at all, before the next is embedded. After whatever ended it, the same call goes
+    on: no row is lost and none stands there twice. Rows of a known id and other content take the place of the old ones.
+
+    Args:
+        run: what embeds: a run, or an encoder by name (`nearfar.opening.open_run`).
+        source: the data.
+        path: folder of the store, which is made where there is none.
+        ids: "name" calls rows by their names, "content" by a hash of what they are; "auto" takes names unless they were
+            cut from the content, as those of texts without a name are. The n-th row of one name ends in #n.
+        batch_size: rows that the encoder takes at a time.
+        block: rows that are written at a time.
+        exact: as of `Run.embed`.
+
+    Raises:
+        ConfigError: the store holds vectors of another model, or another process writes. DataError: the encoder gives
+        NaN, or the store is damaged. NearfarError: the disk is full.
+    """
+    path = Path(path).expanduser()
+    made = Store.open(path) if is_store(path) else None
+    origin = provenance_of(run)
+    if made is not None:
+        made.provenance.require(origin, str(path))
+    elif path.is_file():
+        raise ConfigError(f"{path} is a file; choose another place for the store")
+    own = ids_of(source, ids)
+    if made is None:
+        width: Any = run.method.encoder.width
+        made = Store.create(path, width, origin, COLUMNS)
+    data = source.fingerprint()
+    with made.locked():
+        _note(made, source, data)
+        return _write(made, run, source, own, data[:16], max(1, block // batch_size) * batch_size, batch_size,
+                      shown(progress), exact)  # fmt: skip
+
+
+def _write(
+    store: Store,
+    run: Run,
+    source: Source,
+    own: list[str],
+    data: str,
+    block: int,
+    batch_size: int,
+    progress: bool,
+    exact: bool,
+) -> Stored:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    there = pc.fill_null(pc.index_in(pa.array(own, pa.string()), value_set=store.column("id")), -1).to_numpy()
+    digests = store.column("digest").combine_chunks()
+    added = changed = 0
+    with tqdm(total=len(own), unit=" items", disable=not progress, desc="embedding") as bar:
+        for start in range(0, len(own), block):
+            rows = np.arange(start, min(start + block, len(own)))
+            now = source.digests(rows)
+            new = there[rows] < 0
+            old = ~new
+            known = digests.take(pa.array(there[rows[old]])).to_pylist()
+            old[old] = [one != other for one, other in zip(known, np.array(now)[old], strict=True)]
+            for chosen, write in ((new, store.add), (old, store.upsert)):
+                if chosen.any():
+                    some = source.select(rows[chosen])
+                    vectors = run.vectors_of(run.method, some, False, batch_size, exact=exact)
+                    columns = {**_columns(some), "data": [data] * len(some)}
+                    columns["digest"] = [one for one, take in zip(now, chosen, strict=True) if take]
+                    write([own[row] for row in rows[chosen]], vectors, columns)
+            added, changed = added + int(new.sum()), changed + int(old.sum())
+            bar.update(len(rows))
+    return Stored(store, added, changed, len(own) - added - changed)
+
+
+def ids_of(source: Source, how: Ids = "auto") -> list[str]:
+    """Ids of rows, all different; see `embed_into`.
+
+    >>> from nearfar.data.source import ArraySource
+    >>> ids_of(ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8), names=["a", "b", "a"]))
+    ['a', 'b', 'a#2']
+    """
+    if how not in ("auto", "name", "content"):
+        raise ConfigError(f"ids are auto, name or content, not {how!r}")
+    by_name = how == "name" or (how == "auto" and source.named)
+    names = list(source.names) if by_name else source.digests(np.arange(len(source)))
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    twice = [one for one, count in Counter(found).most_common(1) if count > 1]
+    if twice:
+        raise DataError(f"the name {twice[0]!r} is that of one row and of the second of another; use ids by content")
+    return found
+
+
+def provenance_of(run: Run) -> Provenance:
+    """The origin of what a run embeds."""
+    return Provenance(
+        weights=digest(run.method.encoder.state_dict()),
+        encoder=run.config["encoder"],
+        modality=run.modality.name,
+        run=str(run.path.resolve()) if run.trained else "",
+        config=run.config,
+    )
+
+
+def encoder_of(store: Store) -> Run:
+    """The run or the encoder that made the vectors of a store.
+
+    Raises:
+        ConfigError: it is gone, has other weights now, or nobody knows what made them.
+    """
+    origin = store.provenance
+    if not origin.config:
+        raise ConfigError(f"{store.path} holds {origin.sentence()}, so that words cannot be embedded; search by --id")
+    if origin.run:
+        if not Path(origin.run).is_dir():
+            raise ConfigError(
+                f"{origin.run}, whose vectors {store.path} holds, is gone; put it back to search by words"
+            )
+        run = Run.load(origin.run).reading(**origin.config["options"])
+    else:
+        run = Untrained(origin.config, (Source("", np.empty(0), []), None))
+    now = digest(run.method.encoder.state_dict())
+    if now != origin.weights:
+        raise ConfigError(
+            f"{origin.run or origin.encoder} has other weights now ({now[:12]}) than when it made the vectors of "
+            f"{store.path} ({origin.weights[:12]}); embed the data again into a new store"
+        )
+    return run
+
+
+def embed_query(store: Store, question: str | Sequence[str], run: Run | None = None) -> np.ndarray:
+    """(Q, D) vectors of words, by what made the vectors of the store.
+
+    Raises:
+        ConfigError: the store holds no texts, or as of `encoder_of`.
+    """
+    if store.provenance.modality not in ("", "text"):
+        raise ConfigError(f"{store.path} holds {store.provenance.modality}, which are not searched by words; use --id")
+    run = encoder_of(store) if run is None else run
+    from .modalities.text.source import TextSource
+
+    words = [question] if isinstance(question, str) else list(question)
+    if not all(one.strip() for one in words):
+        raise DataError("a question without words; say what to search for")
+    # The name of the column says which prompt stands before the words.
+    return run.vectors_of(run.method, TextSource({"query": words}), False)
+
+
+def search(
+    store: str | Path | Store,
+    question: str | None = None,
+    *,
+    like: str | None = None,
+    vector: np.ndarray | None = None,
+    k: int = 10,
+    where: str | None = None,
+    approximate: bool = False,
+) -> list[Hit]:
+    """The rows of a store nearest to some words, to the row of an id, or to a vector.
+
+    Raises:
+        ConfigError: not one of the three, a filter that cannot be used, or as of `embed_query`.
+    """
+    made = store if isinstance(store, Store) else Store.open(store)
+    if (question is not None) + (like is not None) + (vector is not None) != 1:
+        raise ConfigError("search by one of: words, the id of a row, a vector")
+    if like is not None:
+        return made.like(like, k, where, approximate=approximate)
+    asked = vector if vector is not None else embed_query(made, str(question))
+    return made.search(asked, k, where, approximate=approximate)[0]
+
+
+def _columns(source: Source) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {"name": list(source.names)}
+    if source.labels is not None:
+        found["label"] = [source.classes[label] if label >= 0 else None for label in source.labels.tolist()]
+    texts = getattr(source, "columns", None)
+    if texts:
+        found["text"] = list(next(iter(texts.values())))
+    return found
+
+
+def _note(store: Store, source: Source, data: str) -> None:
+    known: dict[str, Any] = store.facts().get("data", {})
+    if data[:16] not in known:
+        path = source.details.get("path", "")
+        entry = {"path": os.path.abspath(path) if path else "", "fingerprint": data, "items": len(source)}
+        store.note(data=known | {data[:16]: entry})

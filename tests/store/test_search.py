@@ -1,0 +1,117 @@
+"""Exact search is what a comparison with every row says; the index is measured against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearfar.errors import ConfigError, DataError
+from nearfar.store import Store, index
+from nearfar.store.search import exact
+
+ROWS, WIDTH = 700, 8
+RNG = np.random.default_rng(0)
+VECTORS = RNG.standard_normal((ROWS, WIDTH)).astype(np.float32)
+VECTORS[300:310] = VECTORS[20]  # ties
+QUERIES = np.concatenate([RNG.standard_normal((4, WIDTH)), VECTORS[20:21]]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = Store.create(tmp_path_factory.mktemp("search") / "s", WIDTH, columns={"label": "string", "year": "int64"})
+    for start in range(0, ROWS, 250):
+        rows = range(start, min(start + 250, ROWS))
+        columns = {"label": ["odd" if row % 2 else "even" for row in rows], "year": list(rows)}
+        made.add([f"r{row}" for row in rows], VECTORS[rows], columns)
+    return made
+
+
+def judge(query: np.ndarray, k: int, rows: np.ndarray | None = None) -> tuple[list[str], np.ndarray]:
+    """Every row is compared, in float64; of equal scores the earlier row comes first."""
+    rows = np.arange(ROWS) if rows is None else rows
+    scores = [
+        float(np.dot(v, q) / np.linalg.norm(v) / np.linalg.norm(q))
+        for q in [query.astype(np.float64)] for v in VECTORS[rows].astype(np.float64)
+    ]  # fmt: skip
+    order = sorted(range(len(rows)), key=lambda place: (-round(scores[place], 8), place))[:k]
+    return [f"r{rows[place]}" for place in order], np.array([scores[place] for place in order])
+
+
+@pytest.mark.parametrize("size", [97, 32768])
+def test_exact_search_is_brute_force_whatever_the_blocks(store: Store, size: int):
+    rows, scores = exact(store, QUERIES, 20, None, size)
+    order = [batch["_rowid"].to_numpy() for batch in store.blocks()]
+    place = {row: f"r{number}" for number, row in enumerate(np.concatenate(order).tolist())}
+    for query, found, score in zip(QUERIES, rows, scores, strict=True):
+        ids, expected = judge(query, 20)
+        assert [place[row] for row in found.tolist()] == ids
+        np.testing.assert_allclose(score, expected, atol=2e-9)
+
+
+def test_a_filter_comes_before_the_search(store: Store):
+    hits = store.search(QUERIES, 5, "label = 'odd' AND year < 100")
+    for query, found in zip(QUERIES, hits, strict=True):
+        ids, _ = judge(query, 5, np.arange(1, 100, 2))
+        assert [hit.id for hit in found] == ids and all(hit.columns["label"] == "odd" for hit in found)
+    assert store.search(QUERIES[0], 5, "year > 5000") == [[]]
+    assert len(store.search(QUERIES[0], 5, "year IN (3, 4)")[0]) == 2
+
+
+@pytest.mark.parametrize("bad", ["colour = 'red'", "label ==== 'x'", "label = "])
+def test_a_bad_filter_is_shown(store: Store, bad: str):
+    for ask in (lambda: store.search(QUERIES, 1, bad), lambda: store.like("r1", 1, bad)):
+        with pytest.raises(ConfigError, match=f"the filter {bad!r} cannot be used"):
+            ask()
+
+
+def test_like_a_row_leaves_that_row_out(store: Store):
+    hits = store.like("r303", 10)
+    assert [hit.id for hit in hits] == ["r20", *(f"r{row}" for row in range(300, 310) if row != 303)]
+    assert all(hit.score == pytest.approx(1, abs=1e-8) for hit in hits)
+    assert [hit.id for hit in store.like("r303", 3, "label = 'odd'")] == ["r301", "r305", "r307"]
+    with pytest.raises(DataError, match="has no row 'nobody'"):
+        store.like("nobody")
+
+
+def test_bad_questions(store: Store):
+    for queries, k, error, message in (
+        (QUERIES[:, :3], 1, DataError, "width 8, and these have 3"),
+        (np.full(WIDTH, np.nan), 1, DataError, "NaN"),
+        (QUERIES, 0, ConfigError, "k is 1 or more"),
+    ):
+        with pytest.raises(error, match=message):
+            store.search(queries, k)
+    with pytest.raises(ConfigError, match="has no column 'colour'"):
+        store.search(QUERIES, 1, columns=["colour"])
+
+
+def test_an_index_is_measured_and_kept_only_if_it_keeps_its_promise(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(ConfigError, match="has no index; build one"):
+        store.search(QUERIES, 3, approximate=True)
+    built = store.build_index("hnsw", 0.9, sample=50)
+    again = Store.open(store.path)
+    assert again.recall() == built and built.rows == ROWS and built.queries == 50 and 0.9 <= built.recall <= 1
+    truth = [set(judge(query, 10)[0]) for query in QUERIES[:4]]
+    found = again.search(QUERIES[:4], 10, approximate=True)
+    assert np.mean([len(one & {hit.id for hit in hits}) / 10 for one, hits in zip(truth, found, strict=True)]) >= 0.9
+    odd = again.search(QUERIES[0], 5, "label = 'odd'", approximate=True)[0]
+    assert len(odd) == 5 and all(hit.columns["label"] == "odd" for hit in odd)
+    again.add(["late"], QUERIES[:1])  # rows behind the index are found too
+    assert again.search(QUERIES[0], 1, approximate=True)[0][0].id == "late"
+    again.delete(["late"])
+    monkeypatch.setattr(index, "measure", lambda *_: 0.5)
+    with pytest.raises(ConfigError, match=r"recall@10 0\.500 .* less than the 0\.95 that was promised"):
+        again.build_index("hnsw", 0.95)
+    assert again.recall() is None and Store.open(store.path).recall() is None
+
+
+def test_an_index_of_few_rows_or_of_another_kind_is_refused(store: Store, tmp_path: Path):
+    few = Store.create(tmp_path / "few", 2)
+    with pytest.raises(ConfigError, match="an index needs 256"):
+        few.build_index()
+    with pytest.raises(ConfigError, match="one of hnsw, pq"):
+        store.build_index("tree")

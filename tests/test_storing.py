@@ -1,0 +1,152 @@
+"""Data go into a store once, whatever happens, and are found by words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nearfar.errors import ConfigError, DataError
+from nearfar.modalities.text.source import TextSource
+from nearfar.opening import open_run
+from nearfar.run import Run
+from nearfar.store import Store
+from nearfar.storing import embed_into, embed_query, ids_of, search
+from saying import Command
+
+TEXTS = ["a cat sleeps", "a dog barks loudly", "stars shine at night", "a cat sleeps", "the kitten naps"]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return open_run("ngrams", TextSource({"text": TEXTS}))
+
+
+def content(store: Store) -> dict[str, bytes]:
+    ids = store.column("id").to_pylist()
+    assert len(set(ids)) == len(ids)
+    return {one: vector.tobytes() for one, vector in zip(ids, store.vectors(ids), strict=True)}
+
+
+def test_rows_are_embedded_once_and_again_when_they_change(run: Run, tmp_path: Path):
+    names = ["a", "b", "c", "d", "e"]
+    source = TextSource({"text": TEXTS}, names=names, labels=np.array([0, 1, -1, 0, 0]), classes=["cat", "dog"])
+    done = embed_into(run, source, tmp_path / "s", block=2, batch_size=2)
+    assert (done.added, done.changed, done.kept) == (5, 0, 0)
+    np.testing.assert_allclose(done.store.vectors(names), run.embed(source).vectors, atol=1e-6)
+    assert done.store.column("text").to_pylist() == TEXTS
+    assert done.store.column("label").to_pylist() == ["cat", "dog", None, "cat", "cat"]
+    other = TextSource({"text": [*TEXTS[:2], "the sun shines", "new words"]}, names=["a", "b", "c", "z"])
+    done = embed_into(run, other, tmp_path / "s")
+    assert (done.added, done.changed, done.kept) == (1, 1, 2)
+    found = dict(zip(done.store.column("id").to_pylist(), done.store.column("text").to_pylist(), strict=True))
+    assert found == {**dict(zip(names, TEXTS, strict=True)), "c": "the sun shines", "z": "new words"}
+    assert [one["items"] for one in done.store.facts()["data"].values()] == [5, 4]
+
+
+def test_ids_are_names_or_content_and_all_differ():
+    source = TextSource({"text": TEXTS})
+    ids = ids_of(source)
+    assert len(set(ids)) == 5 and ids[3] == f"{ids[0]}#2" and len(ids[0]) == 32
+    assert ids_of(source.select(np.array([1, 4]))) == [ids[1], ids[4]]
+    assert ids_of(source, "name")[3] == "a cat sleeps#2"
+    with pytest.raises(DataError, match="use ids by content"):
+        ids_of(TextSource({"text": TEXTS[:3]}, names=["x", "x", "x#2"]))
+    with pytest.raises(ConfigError, match="auto, name or content"):
+        ids_of(source, "number")  # type: ignore[arg-type]
+
+
+def test_words_find_texts_and_other_weights_are_refused(run: Run, tmp_path: Path):
+    done = embed_into(run, TextSource({"text": TEXTS}), tmp_path / "s")
+    vectors, asked = run.embed(TextSource({"text": TEXTS})).vectors, embed_query(done.store, "the dog barks")
+    cosines = vectors @ asked[0] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(asked)
+    hits = search(tmp_path / "s", "the dog barks", k=2)
+    assert [hit.columns["text"] for hit in hits] == [TEXTS[row] for row in np.argsort(-cosines)[:2]]
+    assert hits[0].score == pytest.approx(cosines.max(), abs=1e-6)
+    other = open_run("ngrams", TextSource({"text": TEXTS}), seed=1)
+    with pytest.raises(ConfigError, match="vectors of two models cannot be compared"):
+        embed_into(other, TextSource({"text": ["x"]}), tmp_path / "s")
+    for bad in ({}, {"question": "x", "like": "y"}):
+        with pytest.raises(ConfigError, match="search by one of"):
+            search(tmp_path / "s", **bad)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="without words"):
+        search(tmp_path / "s", " ")
+
+
+def test_the_commands(trained: Path, small: Path, tmp_path: Path, command: Command):
+    store = tmp_path / "my.store"
+    said = command("embed", trained, small, "--store", store)
+    assert said.code == 0 and "(200 new, 0 changed, 0 as they were)" in said.out
+    assert "(0 new, 0 changed, 200 as they were)" in command("embed", trained, small, "--store", store).out
+    opened = Store.open(store)
+    np.testing.assert_allclose(
+        opened.vectors(opened.column("id").to_pylist()), Run.load(trained).embed(small).vectors, atol=1e-5
+    )
+    label = opened.column("label").to_pylist()[0]
+    name = opened.column("id").to_pylist()[0]
+    said = command("search", store, "--id", name, "-k", 3, "--where", f"label = '{label}'")
+    assert said.code == 0 and len(said.out.splitlines()) == 4 and said.out.count(label) == 3
+    for arguments, message in (
+        (("search", store, "some words"), "which are not searched by words; use --id"),
+        (("search", store, "--id", name, "--where", "colour = 1"), "the filter 'colour = 1' cannot be used"),
+        (("search", tmp_path / "none", "x"), "is not there; make a store with"),
+        (("embed", "small", small, "--store", store), "vectors of two models cannot be compared"),
+        (("embed", trained, small, "--store", small), "is a file; choose another place"),
+        (("embed", trained, small, "--store", store, "--out", "x.npz"), "leave out --out"),
+        (("store", "delete", store), "say which rows"),
+    ):
+        said = command(*arguments)
+        assert said.code == 2 and message in said.err and "Traceback" not in said.err
+    assert "1 rows taken out" in command("store", "delete", store, "--id", name).out
+    assert "199 vectors" in command("store", "export", store, tmp_path / "all.parquet").out
+    assert "200 vectors" in command("store", "restore", store, opened.version).out
+    assert "199 vectors" in command("store", "import", tmp_path / "all.parquet", tmp_path / "copy").out
+    assert "200 vectors of width" in command("store", "info", store).out
+    assert "an index needs 256" in command("store", "index", store).err
+
+
+KILLED = """
+import sys
+from nearfar.modalities.text.source import TextSource
+from nearfar.opening import open_run
+from nearfar.storing import embed_into
+source = TextSource({"text": [f"text number {row} of many" for row in range(3000)]})
+print("begun", flush=True)
+embed_into(open_run("ngrams", TextSource({"text": ["a", "b"]})), source, sys.argv[1], block=20, batch_size=20)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_no_row_is_lost_or_doubled(tmp_path: Path):
+    def begin(path: Path) -> subprocess.Popen[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED, path], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def rows() -> int:
+        return len(Store.open(path)) if (path / "rows.lance").is_dir() else 0
+
+    path, held = tmp_path / "s", 0
+    for number in range(4):
+        process = begin(path)
+        while rows() < held + 300 * (number > 0):
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.003 * number)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        held = rows()
+    assert 900 <= held < 3000
+    assert begin(path).wait() == 0
+    source = TextSource({"text": [f"text number {row} of many" for row in range(3000)]})
+    whole = embed_into(
+        open_run("ngrams", TextSource({"text": ["a", "b"]})), source, tmp_path / "whole", block=20, batch_size=20
+    )
+    assert whole.added == 3000 and content(Store.open(path)) == content(whole.store)
