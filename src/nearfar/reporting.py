@@ -72,7 +72,8 @@ def write(
         data.embeddings = vectors[chosen]
         data.labels = None if source.labels is None else source.labels[chosen]
         data.names = [source.names[i] for i in chosen]
-        data.thumbnails = run.modality.pictures(source, chosen)
+        seen = run.modality.pictures(source, chosen)
+        data.thumbnails = seen if isinstance(seen, np.ndarray) else None
         data.neighbours = _neighbour_grid(run, source, vectors)
         data.classes = data.classes or source.classes
     return write_report(path or run.path / "report.html", data)
@@ -106,16 +107,21 @@ def _neighbour_grid(run: Run, source: Source, vectors: np.ndarray) -> Neighbours
     pictures = run.modality.pictures(source, queries)
     if pictures is None:
         return None
+    similarities = None
+    if isinstance(pictures, list):  # of texts the eye does not see how near they are
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+        similarities = [(unit[row] @ unit[q]).tolist() for q, row in zip(queries, rows, strict=True)]
     labels = source.labels
     return Neighbours(
         queries=list(pictures),
         neighbours=[list(_pictures(run, source, row)) for row in rows],
+        similarities=similarities,
         query_labels=None if labels is None else [int(labels[q]) for q in queries],
         neighbour_labels=None if labels is None else [[int(labels[j]) for j in row] for row in rows],
     )
 
 
-def _pictures(run: Run, source: Source, rows: Sequence[int]) -> np.ndarray:
+def _pictures(run: Run, source: Source, rows: Sequence[int]) -> np.ndarray | list[str]:
     pictures = run.modality.pictures(source, np.array(rows, dtype=np.int64))
     assert pictures is not None
     return pictures

@@ -10,7 +10,7 @@ from PIL import Image
 from report_samples import full, history, images
 from sklearn.decomposition import PCA
 
-from nearfar.report import Neighbours, map, pictures, plots
+from nearfar.report import Neighbours, ReportData, map, pictures, plots
 from nearfar.report.curves import series, snapshots
 from nearfar.report.style import DARK, LIGHT
 
@@ -187,3 +187,11 @@ def test_class_colours_stay_apart_for_every_sight(
     light = np.array([0.2126, 0.7152, 0.0722])
     ink, page = linear(colours) @ light + 0.05, float((linear((paper,)) @ light)[0]) + 0.05
     assert (np.maximum(ink, page) / np.minimum(ink, page)).min() > least
+
+
+def test_neighbours_may_be_texts():
+    grid = Neighbours(["a <b>cat"], [["two dogs", "a tree"]], [0], [[0, 1]], [[0.9, 0.25]])
+    page = pictures.neighbours(ReportData(title="t", classes=["animal", "plant"], neighbours=grid))
+    assert "a &lt;b&gt;cat" in page and "<img" not in page
+    assert page.index("two dogs") < page.index("0.90") < page.index("a tree") < page.index("0.25")
+    assert 'class="tile words agree"' in page and 'class="tile words differ"' in page

@@ -63,7 +63,10 @@ def assess_own(run: Any, data: Any) -> Any:
     from ..errors import DataError
 
     if len(run.config["source"].get("classes", [])) < 2:
-        typer.echo("nearfar: not evaluated, since the data have no labels of two or more classes", err=True)
+        why = "since the data have no labels of two or more classes"
+        if run.config["source"].get("views"):
+            why = f"since these pairs were learned from; search among others with: nearfar evaluate {run.path} DATA"
+        typer.echo(f"nearfar: not evaluated, {why}", err=True)
         return None
     try:
         return assess.evaluate(run, data, on_step=say)

@@ -145,8 +145,8 @@ class Modality(Protocol):
         """(N, D) float32: the rows themselves as vectors, the baseline of every evaluation."""
         ...
 
-    def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | None:
-        """uint8 (B, C, H, W) pictures of some rows for reports, None where there is nothing to see."""
+    def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | list[str] | None:
+        """Some rows for reports: uint8 (B, C, H, W) pictures, or texts; None where there is nothing to see."""
         ...
 
 

@@ -18,13 +18,13 @@ Image = np.ndarray
 class Neighbours:
     """Queries and their nearest neighbours, nearest first.
 
-    queries: Q images; neighbours: Q lists of up to k images (the lists may differ in length).
+    queries: Q images, or Q texts; neighbours: Q lists of up to k such (the lists may differ in length).
     query_labels (Q) and neighbour_labels (Q x k) are indices into `ReportData.classes`, -1 = unknown.
     similarities (Q x k), if given, are printed below each neighbour.
     """
 
-    queries: Sequence[Image]
-    neighbours: Sequence[Sequence[Image]]
+    queries: Sequence[Image] | Sequence[str]
+    neighbours: Sequence[Sequence[Image]] | Sequence[Sequence[str]]
     query_labels: Sequence[int] | None = None
     neighbour_labels: Sequence[Sequence[int]] | None = None
     similarities: Sequence[Sequence[float]] | None = None

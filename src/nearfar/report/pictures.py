@@ -63,7 +63,10 @@ def sheet(images: Sequence[Image], cell: int = 40) -> tuple[str, int, int]:
     return data_uri(canvas), side, across
 
 
-def _tile(image: Image, alt: str, css: str, caption: str) -> str:
+def _tile(image: Image | str, alt: str, css: str, caption: str) -> str:
+    if isinstance(image, str):
+        words = f'<p title="{esc(alt)}">{esc(image)}</p>'
+        return f'<figure class="tile words {css}">{words}<figcaption>{caption}</figcaption></figure>'
     small = picture(image, _LARGEST)
     sharp = "sharp" if max(small.size) <= 64 else ""
     size = f'width="{small.width}" height="{small.height}"'

@@ -144,6 +144,8 @@ th{font-weight:400;text-align:left}
 .tile img.sharp{image-rendering:pixelated}
 .tile figcaption{font-size:.75rem;line-height:1.25;color:var(--soft);margin-top:4px;overflow-wrap:anywhere}
 .tile figcaption small{display:block;font-size:.7rem}
+.tile.words{width:11rem;font-size:.8rem;line-height:1.35}
+.tile.words p{margin:.2rem .3rem;overflow-wrap:anywhere}
 .tile.query{margin-right:14px}
 .tile.query figcaption{color:var(--ink);font-weight:640}
 .agree img{outline:3px solid var(--good);outline-offset:-3px}
