@@ -23,8 +23,8 @@ class Neighbours:
     similarities (Q x k), if given, are printed below each neighbour.
     """
 
-    queries: Sequence[Image] | Sequence[str]
-    neighbours: Sequence[Sequence[Image]] | Sequence[Sequence[str]]
+    queries: Sequence[Image | str]
+    neighbours: Sequence[Sequence[Image | str]]
     query_labels: Sequence[int] | None = None
     neighbour_labels: Sequence[Sequence[int]] | None = None
     similarities: Sequence[Sequence[float]] | None = None
