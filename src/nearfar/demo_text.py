@@ -33,11 +33,11 @@ MEASURES = ("ndcg@10", "mrr@10", "recall@10", "recall@100")
 HEADLINE = "ndcg@10"
 COUNTED = {  # of the mining, as the page says it
     "queries": "Pairs",
-    "candidates": "Candidates",
-    "known positive": "– the right one",
-    "duplicate text": "– a text twice",
-    "percentage": f"– above {SHARE:.0%} of the right one's score",
-    "queries without negatives": "Pairs left without one",
+    "candidates": "Candidates, by vectors and by words",
+    "known positive": "Taken out: the right entry",
+    "duplicate text": "Taken out: a text that is there twice",
+    "percentage": f"Taken out: above {SHARE:.0%} of the right entry's score",
+    "queries without negatives": "Pairs that are left without a negative",
 }
 OF_ENCODER: dict[str, dict[str, Any]] = {"transformer": {"lr": 2e-4, "freeze": 1}, "ngrams": {"lr": 1e-2}}
 SLOWER = 0.5  # share of that rate for the second part

@@ -42,6 +42,8 @@ STYLE = (
 #found .nothing{color:var(--soft);font-size:.875rem;padding:.5rem 0}
 .more{padding-top:0}
 .paired{max-width:52rem}
+#mining .facts{margin-top:1rem;max-width:36rem}
+#mining .facts dt{flex-basis:24rem}
 @media print{.asking{display:none}}
 """
 )
