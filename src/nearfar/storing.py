@@ -214,7 +214,7 @@ def search(
     """
     made = store if isinstance(store, Store) else Store.open(store)
     if (question is not None) + (like is not None) + (vector is not None) != 1:
-        raise ConfigError("search by one of: words, the id of a row, a vector")
+        raise ConfigError("search by one of: words, the id of a row (--id), a vector")
     if like is not None:
         return made.like(like, k, where, approximate=approximate)
     asked = vector if vector is not None else embed_query(made, str(question))

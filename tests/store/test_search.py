@@ -50,6 +50,23 @@ def test_exact_search_is_brute_force_whatever_the_blocks(store: Store, size: int
         np.testing.assert_allclose(score, expected, atol=2e-9)
 
 
+def test_vectors_of_any_length_are_compared_by_their_direction(tmp_path: Path):
+    lengths = np.array([1e-25, 1e-12, 1e-3, 1, 1e7, 1e14, 0]).repeat(20)[:, None]
+    vectors = (RNG.standard_normal((140, 16)) * lengths).astype(np.float32)
+    vectors[60:80] = vectors[79] * (1 + 1e-7 * RNG.standard_normal((20, 16)))  # nearer to each other than float32 sees
+    made = Store.create(tmp_path / "s", 16)
+    made.add([str(row) for row in range(140)], vectors)
+    exact_rows = vectors.astype(np.float64)
+    norms = np.linalg.norm(exact_rows, axis=1)
+    for query in (vectors[70], vectors[3], -vectors[110]):
+        cosine = (
+            exact_rows @ query.astype(np.float64) / np.where(norms > 0, norms, 1) / np.linalg.norm(query.astype(float))
+        )
+        hits = made.search(query, 25)[0]
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosine)[::-1][:25], atol=2e-9)
+        np.testing.assert_allclose([cosine[int(hit.id)] for hit in hits], [hit.score for hit in hits], atol=2e-9)
+
+
 def test_a_filter_comes_before_the_search(store: Store):
     hits = store.search(QUERIES, 5, "label = 'odd' AND year < 100")
     for query, found in zip(QUERIES, hits, strict=True):

@@ -62,7 +62,7 @@ def test_an_add_that_cannot_be_leaves_the_store_as_it_was(store: Store):
         (["g", "g"], VECTORS[:2], None, "the id 'g' is given to 2 rows"),
         (["g", ""], VECTORS[:2], None, "row 1: an id is a text that is not empty"),
         (["g", "h"], bad, None, "row 1 holds NaN"),
-        (["g", "h"], np.full((2, 4), 1e39), None, "row 0 holds NaN or infinity"),
+        (["g", "h"], np.full((2, 4), 1e39), None, "row 0 holds NaN, infinity or a number above"),
         (["g", "h"], VECTORS[:2, :3], None, "holds vectors of width 4, and these have 3"),
         (["g", "h"], VECTORS[:1], None, "2 ids but 1 vectors"),
         (["g", "h"], VECTORS[:2], {"colour": ["r", "g"]}, "has no column 'colour'"),

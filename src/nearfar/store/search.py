@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nearfar.errors import ConfigError, DataError
-from nearfar.mining import Exact
 
 from .lance import as_matrix, reading
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from .table import Store
 
 _GRID = 2.0**30  # scores that differ by less are ties, whichever blocks they come from
+_SHORT = 1e-24  # square of a length; below it float32 loses digits
 _REFINE = 4  # so many times k candidates of the index are compared by their whole vectors
 
 
@@ -66,19 +66,52 @@ def exact(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Row numbers and scores of the k best of each query, equal to a comparison with every row.
 
-    **Of equal scores the earlier row of the store comes first.** Memory is one block of vectors, whatever the store.
+    **Of equal scores the earlier row of the store comes first.** Rows are screened in float32, and those that its
+    rounding leaves in doubt are scored in float64. Memory is one block of vectors, whatever the store.
     """
-    rows = np.empty((len(queries), 0), dtype=np.int64)
-    scores = np.empty((len(queries), 0))
-    if len(queries):
-        for batch in store.blocks(where, ["vector"], size):
-            block = Exact(queries, as_matrix(batch["vector"], store.width), precision="float32")
-            found = block.find(np.arange(len(queries)), min(k, len(batch)))
-            rows = np.concatenate([rows, batch["_rowid"].to_numpy().astype(np.int64)[found.index]], axis=1)
-            scores = np.concatenate([scores, _on_grid(found.scores)], axis=1)
-            order = np.lexsort((rows, -scores), axis=1)[:, :k]
-            rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
-    return list(rows), list(scores)
+    rows = [np.empty(0, dtype=np.int64) for _ in queries]
+    scores = [np.empty(0) for _ in queries]
+    asked = _units(queries.astype(np.float64))
+    for batch in store.blocks(where, ["vector"], size) if len(queries) else ():
+        block, numbers = as_matrix(batch["vector"], store.width), batch["_rowid"].to_numpy().astype(np.int64)
+        squares = np.einsum("nd,nd->n", block, block)
+        short = squares < _SHORT  # whose length float32 does not know
+        rough = asked.astype(np.float32) @ block.T / np.sqrt(np.maximum(squares, _SHORT))
+        for place, query in enumerate(asked):
+            least = scores[place][k - 1] if len(scores[place]) == k else -np.inf
+            near = _in_doubt(rough[place], short, k, least, store.width)
+            found = np.concatenate([scores[place], cosines(query, block[near])])
+            there = np.concatenate([rows[place], numbers[near]])
+            best = np.lexsort((there, -found))[:k]
+            rows[place], scores[place] = there[best], found[best]
+    return rows, scores
+
+
+def cosines(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(N,) cosines of a query of length 1 with (N, D) vectors, in float64, on a grid on which rounding makes no order.
+
+    >>> cosines(np.array([1.0, 0.0]), np.array([[3.0, 4.0], [0.0, 0.0]])).round(6).tolist()
+    [0.6, 0.0]
+    """
+    scores = np.einsum("nd,d->n", _units(vectors.astype(np.float64)), query)
+    found: np.ndarray = np.round(scores * _GRID) / _GRID
+    return found
+
+
+def _in_doubt(rough: np.ndarray, short: np.ndarray, k: int, least: float, width: int) -> np.ndarray:
+    """Which rows of a block may be among the k best, when the k-th best so far has the score `least`."""
+    gap = (width + 16) * 2.0**-23  # twice what a product of rows of length 1 can be off in float32
+    known = rough[~short]
+    if len(known) > k:
+        least = max(least, float(np.partition(known, len(known) - k)[len(known) - k]) - gap)
+    return np.flatnonzero((rough >= least - gap) | short)
+
+
+def _units(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays zero."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    found: np.ndarray = rows / np.where(lengths > 0, lengths, 1.0)[:, None]
+    return found
 
 
 def by_index(
@@ -104,9 +137,10 @@ def by_index(
             continue
         first = np.argsort(near)  # so that ties come in order of the rows
         vectors = as_matrix(found["vector"], store.width)[first]
-        best = Exact(query[None], vectors, precision="float32").find(np.zeros(1, np.int64), len(near))
-        rows.append(near[first][best.index[0]])
-        scores.append(_on_grid(best.scores[0]))
+        found_scores = cosines(_units(query[None].astype(np.float64))[0], vectors)
+        best = np.argsort(-found_scores, kind="stable")
+        rows.append(near[first][best])
+        scores.append(found_scores[best])
     return rows, scores
 
 
@@ -124,8 +158,3 @@ def _hits(store: Store, rows: list[np.ndarray], scores: list[np.ndarray], column
         [Hit(known[row][0], score, known[row][1]) for row, score in zip(line.tolist(), best.tolist(), strict=True)]
         for line, best in zip(rows, scores, strict=True)
     ]
-
-
-def _on_grid(scores: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.round(scores * _GRID) / _GRID
-    return found

@@ -21,6 +21,7 @@ from .lance import TABLE, as_matrix, connect, fixed_list, quoted, reading, writi
 from .provenance import Provenance
 
 BLOCK = 8192  # rows that are read or written at a time
+LARGEST = 1e15  # of the numbers in a vector, so that products stay in the range of float32
 _KEY = b"nearfar"
 _LOCK = "lock"
 _OWN = ("id", "vector")
@@ -370,12 +371,14 @@ def checked_vectors(vectors: np.ndarray, width: int, where: str) -> np.ndarray:
         raise DataError(
             f"{where} holds vectors of width {width}, and these have {array.shape[1]}: another model made them"
         )
-    with np.errstate(over="ignore"):
-        rows = array.astype(np.float32, copy=False)
-    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    # Not (<=), so that NaN is found too.
+    broken = np.flatnonzero(~(np.abs(array) <= LARGEST).all(axis=1))
     if len(broken):
-        raise DataError(f"vectors: row {broken[0]} holds NaN or infinity; drop such rows or look at the encoder")
-    return rows
+        raise DataError(
+            f"vectors: row {broken[0]} holds NaN, infinity or a number above {LARGEST:g}; "
+            "drop such rows or look at the encoder"
+        )
+    return array.astype(np.float32, copy=False)
 
 
 def is_store(path: Path) -> bool:
