@@ -17,6 +17,7 @@ from nearfar.modalities.text.source import TextSource
 from nearfar.opening import open_run
 from nearfar.run import Run
 from nearfar.store import Store
+from nearfar.store.table import is_store
 from nearfar.storing import embed_into, embed_query, ids_of, search
 from saying import Command
 
@@ -131,7 +132,7 @@ def test_killed_at_any_moment_no_row_is_lost_or_doubled(tmp_path: Path):
         )
 
     def rows() -> int:
-        return len(Store.open(path)) if (path / "rows.lance").is_dir() else 0
+        return len(Store.open(path)) if is_store(path) else 0
 
     path, held = tmp_path / "s", 0
     for number in range(4):

@@ -102,7 +102,9 @@ def test_a_place_that_is_no_store_is_named(tmp_path: Path, store: Store):
 
 
 def test_a_store_that_was_stopped_before_it_was_made_is_made(tmp_path: Path):
-    (tmp_path / "s" / "rows.lance" / "_transactions").mkdir(parents=True)
+    for folder, file in (("_transactions", "0.txn"), ("_versions", "1.manifest#1")):
+        (tmp_path / "s" / "rows.lance" / folder).mkdir(parents=True)
+        (tmp_path / "s" / "rows.lance" / folder / file).write_text("half")
     with pytest.raises(ConfigError, match="is no store"):
         Store.open(tmp_path / "s")
     assert len(Store.create(tmp_path / "s", 2)) == 0

@@ -384,7 +384,7 @@ def checked_vectors(vectors: np.ndarray, width: int, where: str) -> np.ndarray:
 def is_store(path: Path) -> bool:
     """Whether there is a store in a folder, whole or damaged; one that was stopped before it was made is none."""
     table = path / f"{TABLE}.lance"
-    return any(any((table / inner).glob("*")) for inner in ("_versions", "data"))
+    return any((table / "_versions").glob("*.manifest")) or any((table / "data").glob("*"))
 
 
 def _numbers(table: Any) -> str:
