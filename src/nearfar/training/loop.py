@@ -21,7 +21,7 @@ from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.training import state as states
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
-from nearfar.training.engines import engine, whole
+from nearfar.training.engines import Order, engine, whole
 from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts, watched_part
@@ -127,6 +127,7 @@ class Trainer:
         self.precision = settings.resolve_precision(self.device)
         self.module = method.to(self.device)
         self.method = cast(Method, method)
+        self.order: Order = getattr(method, "order", lambda rows: None)
         self.source = source
         self.feed = Feed(source, views, sampler, settings.seed, self.team)
         self.sampler = sampler
@@ -280,7 +281,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         micro_batch = self.team.micro_batch(len(prepared.index), settings.micro_batch)
         seed_all(step_seed(settings.seed, prepared.step, 1 + self.team.rank))
-        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch, self.method.order)
+        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch, self.order)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         grad_norm = whole(nn.utils.clip_grad_norm_(self.module.parameters(), limit)).item()

@@ -29,14 +29,13 @@ class Contrast(Protocol):
 
 
 class Method(Protocol):
-    """A ``torch.nn.Module`` that also has these; all its memory is in buffers and parameters."""
+    """A ``torch.nn.Module`` that also has these; all its memory is in buffers and parameters.
+
+    It may also have ``order(rows) -> (B,)``, numbers such as lengths: rows of similar ones then share micro-batches.
+    """
 
     def project(self, rows: Tensor) -> Projection:
         """Encoder and head on some rows of one view."""
-        ...
-
-    def order(self, rows: Tensor) -> Tensor | None:
-        """(B,) numbers, such as lengths: rows of similar ones cost less in one micro-batch; None if it is all one."""
         ...
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
