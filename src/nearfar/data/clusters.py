@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from nearfar.data.sampling import _check_settings, _check_step
+from nearfar.data.sampling import PlannedSampler, _check_settings
 from nearfar.errors import ConfigError, DataError
 
 
-class ClusterSampler:
+class ClusterSampler(PlannedSampler):
     """Each batch is put together of pieces, and each piece is of one cluster; every row once per epoch.
 
     In each epoch the rows of a cluster are shuffled and cut into pieces of batch_size / clusters_per_batch rows, the
@@ -53,18 +53,6 @@ class ClusterSampler:
         self.steps_per_epoch = (full + left) // clusters_per_batch
         if self.steps_per_epoch < 1:
             raise DataError(f"{self.n} rows in {len(self._members)} clusters make no batch of {batch_size}; lower it")
-        self._cached: tuple[int, np.ndarray] | None = None
-
-    def epoch(self, step: int) -> int:
-        """Which epoch a step belongs to, from 0."""
-        return step // self.steps_per_epoch
-
-    def batch(self, step: int) -> np.ndarray:
-        """(batch_size,) int64 row numbers of a step, from 0, those of a piece next to each other."""
-        epoch, position = divmod(_check_step(step), self.steps_per_epoch)
-        if self._cached is None or self._cached[0] != epoch:
-            self._cached = (epoch, self._plan(epoch))
-        return self._cached[1][position].copy()
 
     def state(self) -> dict[str, Any]:
         """Settings that must be equal for a resumed run to continue with the same rows; the rest is the step number."""

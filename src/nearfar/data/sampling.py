@@ -68,7 +68,29 @@ class EpochSampler:
         }
 
 
-class LabelSampler:
+class PlannedSampler:
+    """Base of samplers that plan all batches of an epoch at once; a subclass has `steps_per_epoch` and `_plan`."""
+
+    steps_per_epoch: int
+    _cached: tuple[int, np.ndarray] | None = None
+
+    def epoch(self, step: int) -> int:
+        """Which epoch a step belongs to, from 0."""
+        return step // self.steps_per_epoch
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_size,) int64 row numbers of a step, from 0, those that belong together next to each other."""
+        epoch, position = divmod(_check_step(step), self.steps_per_epoch)
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = (epoch, self._plan(epoch))
+        return self._cached[1][position].copy()
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """(steps_per_epoch, batch_size) row numbers."""
+        raise NotImplementedError
+
+
+class LabelSampler(PlannedSampler):
     """P classes x K rows per step, for objectives that need several rows of a class.
 
     Classes are dealt in rounds: each is used once, in a new order, before any is used again; so are the rows within a
@@ -103,18 +125,6 @@ class LabelSampler:
         self.seed = seed
         self.n = sum(len(rows) for rows in self._rows.values())
         self.steps_per_epoch = max(1, self.n // self.batch_size)
-        self._cached: tuple[int, np.ndarray] | None = None
-
-    def epoch(self, step: int) -> int:
-        """Which epoch a step belongs to, from 0."""
-        return step // self.steps_per_epoch
-
-    def batch(self, step: int) -> np.ndarray:
-        """(P * K,) int64 row numbers of a step, from 0, the K rows of a class next to each other."""
-        epoch, position = divmod(_check_step(step), self.steps_per_epoch)
-        if self._cached is None or self._cached[0] != epoch:
-            self._cached = (epoch, self._plan(epoch))
-        return self._cached[1][position].copy()
 
     def state(self) -> dict[str, Any]:
         """Settings that must be equal for a resumed run to continue with the same rows; the rest is the step number."""

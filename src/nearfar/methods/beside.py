@@ -1,4 +1,4 @@
-"""Terms that stand beside a contrast of anchors and their partners."""
+"""Terms that stand beside a contrast of anchors and their partners. Both hold the (N, N) scores of a batch."""
 
 from __future__ import annotations
 
