@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
 import subprocess
@@ -94,7 +96,7 @@ def test_the_commands(trained: Path, small: Path, tmp_path: Path, command: Comma
     said = command("search", store, "--id", name, "-k", 3, "--where", f"label = '{label}'")
     assert said.code == 0 and len(said.out.splitlines()) == 4 and said.out.count(label) == 3
     for arguments, message in (
-        (("search", store, "some words"), "which are not searched by words; use --id"),
+        (("search", store, "some words"), "not by words"),
         (("search", store, "--id", name, "--where", "colour = 1"), "the filter 'colour = 1' cannot be used"),
         (("search", tmp_path / "none", "x"), "is not there; make a store with"),
         (("embed", "small", small, "--store", store), "vectors of two models cannot be compared"),
@@ -151,3 +153,31 @@ def test_killed_at_any_moment_no_row_is_lost_or_doubled(tmp_path: Path):
         open_run("ngrams", TextSource({"text": ["a", "b"]})), source, tmp_path / "whole", block=20, batch_size=20
     )
     assert whole.added == 3000 and content(Store.open(path)) == content(whole.store)
+
+
+def test_pictures_are_found_by_a_picture_and_kept_small(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        pixels = generator.integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((120, 120), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{number}.png")
+    assert command("embed", "small", "photos", "--store", "s").code == 0
+    store = Store.open("s")
+    for held, name in zip(store.column("thumbnail").to_pylist(), store.column("name").to_pylist(), strict=True):
+        small, whole = Image.open(io.BytesIO(held)), Image.open(name)
+        assert small.size == (96, 96)
+        want = np.asarray(whole.resize((96, 96), Image.Resampling.BOX), dtype=float)
+        assert np.abs(np.asarray(small.convert("RGB"), dtype=float) - want).mean() < 5
+    said = command("search", "s", "--file", "photos/3.png", "-k", "2", "--json", "hits.json")
+    assert said.code == 0 and "3.png" in said.out.splitlines()[1]
+    hits = json.loads(Path("hits.json").read_text())
+    assert hits[0]["score"] == pytest.approx(1, abs=1e-6) and "thumbnail" not in hits[0]
+    assert "not by words" in command("search", "s", "a picture of noise").err
+    Path("broken.png").write_bytes(b"no picture")
+    assert "cannot be read: not an image" in command("search", "s", "--file", "broken.png").err
+    assert command("search", "s", "--file", "gone.png").code == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from .data.source import Source
 from .errors import ConfigError, DataError
 from .models.digest import digest
 from .opening import Untrained
+from .report.pictures import encoded, picture
 from .run import Run, shown
 from .store import Hit, Provenance, Store
 from .store.table import is_store
@@ -23,6 +23,8 @@ from .store.table import is_store
 BLOCK = 4096  # rows that are embedded before they are written
 Ids = Literal["auto", "name", "content"]
 COLUMNS = {"name": "string", "label": "string", "text": "string", "digest": "string", "data": "string"}
+THUMBNAIL = "thumbnail"  # column of the files of small pictures, in stores of images
+_LARGEST = 96  # pixels of their longer side
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def embed_into(
     own = ids_of(source, ids)
     if made is None:
         width: Any = run.method.encoder.width
-        made = Store.create(path, width, origin, COLUMNS)
+        seen = isinstance(run.modality.pictures(source, np.arange(1)), np.ndarray)
+        made = Store.create(path, width, origin, {**COLUMNS, **({THUMBNAIL: "binary"} if seen else {})})
     data = source.fingerprint()
     with made.locked():
         _note(made, source, data)
@@ -113,6 +116,8 @@ def _write(
                     some = source.select(rows[chosen])
                     vectors = run.vectors_of(run.method, some, False, batch_size, exact=exact)
                     columns = {**_columns(some), "data": [data] * len(some)}
+                    if THUMBNAIL in store.columns:
+                        columns[THUMBNAIL] = _thumbnails(run, some)
                     columns["digest"] = [one for one, take in zip(now, chosen, strict=True) if take]
                     write([own[row] for row in rows[chosen]], vectors, columns)
             added, changed = added + int(new.sum()), changed + int(old.sum())
@@ -179,27 +184,20 @@ def encoder_of(store: Store) -> Run:
     return run
 
 
-def embed_query(store: Store, question: str | Sequence[str], run: Run | None = None) -> np.ndarray:
-    """(Q, D) vectors of words, by what made the vectors of the store.
+def embed_query(store: Store, question: str | bytes, run: Run | None = None) -> np.ndarray:
+    """(1, D) vector of words, or of the content of a file, by what made the vectors of the store.
 
     Raises:
-        ConfigError: the store holds no texts, or as of `encoder_of`.
+        ConfigError: what the store holds is not searched by such a thing, or as of `encoder_of`. DataError: there is
+        nothing in the question, or it is broken.
     """
-    if store.provenance.modality not in ("", "text"):
-        raise ConfigError(f"{store.path} holds {store.provenance.modality}, which are not searched by words; use --id")
     run = encoder_of(store) if run is None else run
-    from .modalities.text.source import TextSource
-
-    words = [question] if isinstance(question, str) else list(question)
-    if not all(one.strip() for one in words):
-        raise DataError("a question without words; say what to search for")
-    # The name of the column says which prompt stands before the words.
-    return run.vectors_of(run.method, TextSource({"query": words}), False)
+    return run.vectors_of(run.method, run.modality.asked(question, run.config["source"]), False)
 
 
 def search(
     store: str | Path | Store,
-    question: str | None = None,
+    question: str | bytes | None = None,
     *,
     like: str | None = None,
     vector: np.ndarray | None = None,
@@ -207,17 +205,17 @@ def search(
     where: str | None = None,
     approximate: bool = False,
 ) -> list[Hit]:
-    """The rows of a store nearest to some words, to the row of an id, or to a vector.
+    """The rows of a store nearest to words or the content of a file, to the row of an id, or to a vector.
 
     Raises:
         ConfigError: not one of the three, a filter that cannot be used, or as of `embed_query`.
     """
     made = store if isinstance(store, Store) else Store.open(store)
     if (question is not None) + (like is not None) + (vector is not None) != 1:
-        raise ConfigError("search by one of: words, the id of a row (--id), a vector")
+        raise ConfigError("search by one of: words, a file (--file), the id of a row (--id), a vector")
     if like is not None:
         return made.like(like, k, where, approximate=approximate)
-    asked = vector if vector is not None else embed_query(made, str(question))
+    asked = vector if vector is not None else embed_query(made, question or "")
     return made.search(asked, k, where, approximate=approximate)[0]
 
 
@@ -229,6 +227,12 @@ def _columns(source: Source) -> dict[str, list[Any]]:
     if texts:
         found["text"] = list(next(iter(texts.values())))
     return found
+
+
+def _thumbnails(run: Run, source: Source) -> list[bytes]:
+    pictures = run.modality.pictures(source, np.arange(len(source)))
+    assert isinstance(pictures, np.ndarray)
+    return [encoded(picture(one, _LARGEST))[0] for one in pictures]
 
 
 def _note(store: Store, source: Source, data: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .app import JSON, Text, app
+from .app import JSON, Text, Where, app
 
 _WIDTH = 72  # characters of a cell
 
@@ -24,18 +24,22 @@ def search(
     store: _STORE,
     query: Annotated[Text, typer.Argument(help="Words to search for.")] = None,
     like: Annotated[Text, typer.Option("--id", help="Search for what is like the row of this id.")] = None,
+    file: Annotated[Where, typer.Option(help="Search for what is like the picture in this file.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many rows.", min=1)] = 10,
     where: _WHERE = None,
     approximate: Annotated[bool, typer.Option("--approximate", help="By the index of the store.")] = False,
     json_: JSON = None,
 ) -> None:
-    """Search a STORE: the rows nearest to a QUERY in words, or to one of its rows."""
+    """Search a STORE: the rows nearest to a QUERY in words, to a picture, or to one of its rows."""
     from ..run import save
     from ..store import Store
     from ..storing import search as searching
 
     opened = Store.open(store)
-    hits = searching(opened, query, like=like, k=k, where=where, approximate=approximate)
+    if query is not None and file is not None:
+        raise ConfigError("search by words or by a file, not by both")
+    asked = query if file is None else file.read_bytes()
+    hits = searching(opened, asked, like=like, k=k, where=where, approximate=approximate)
     shown = [name for name in ("label", "text", "name") if name in opened.columns]
     shown = [name for name in shown if any(hit.columns[name] is not None for hit in hits)]
     if "text" in shown or all(hit.columns.get("name") == hit.id for hit in hits):

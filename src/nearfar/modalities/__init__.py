@@ -145,6 +145,14 @@ class Modality(Protocol):
         """(N, D) float32: the rows themselves as vectors, the baseline of every evaluation."""
         ...
 
+    def asked(self, question: str | bytes, facts: dict[str, Any]) -> Source:
+        """What someone searches by as one row: words, or the content of a file.
+
+        Raises:
+            ConfigError: the modality is not searched by such a thing. DataError: it is empty or broken.
+        """
+        ...
+
     def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | list[str] | None:
         """Some rows for reports: uint8 (B, C, H, W) pictures, or texts; None where there is nothing to see."""
         ...

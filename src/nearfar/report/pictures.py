@@ -40,12 +40,18 @@ def picture(image: Image, largest: int) -> Picture:
     return result
 
 
-def data_uri(image: Picture) -> str:
-    """Small pictures as PNG, which keeps every pixel; larger ones as WebP, which keeps the page light."""
+def encoded(image: Picture) -> tuple[bytes, str]:
+    """Small pictures as PNG, which keeps every pixel; larger ones as WebP, which is light: the file and its kind."""
     buffer = io.BytesIO()
     kind = "png" if max(image.size) <= 64 else "webp"
     image.save(buffer, kind, **({"optimize": True} if kind == "png" else {"quality": 80}))
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return buffer.getvalue(), kind
+
+
+def data_uri(image: Picture) -> str:
+    """A picture inside a page; see `encoded`."""
+    content, kind = encoded(image)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def sheet(images: Sequence[Image], cell: int = 40) -> tuple[str, int, int]:

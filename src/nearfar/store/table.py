@@ -25,7 +25,7 @@ LARGEST = 1e15  # of the numbers in a vector, so that products stay in the range
 _KEY = b"nearfar"
 _LOCK = "lock"
 _OWN = ("id", "vector")
-TYPES = ("string", "int64", "float64", "bool")
+TYPES = ("string", "int64", "float64", "bool", "binary")
 
 
 class Store:
@@ -67,7 +67,7 @@ class Store:
             path: a folder that is not there yet, or is empty.
             width: of the vectors.
             provenance: what makes the vectors.
-            columns: name -> "string", "int64", "float64" or "bool"; any cell may be empty (None).
+            columns: name -> "string", "int64", "float64", "bool" or "binary"; any cell may be empty (None).
 
         Raises:
             ConfigError: something is there already, or a column cannot be.
@@ -281,13 +281,14 @@ class Store:
         Args:
             queries: (Q, D), or (D,) for one.
             where: a filter as in SQL, which is applied before the search: label = 'cat' AND year > 2000.
-            columns: which to bring along; all when None.
+            columns: which to bring along; all but those of bytes when None.
             approximate: by the index, which `build_index` makes.
 
         Raises:
             ConfigError: the filter cannot be used, k < 1, or there is no index. DataError: another width, NaN.
         """
-        columns = self.columns if columns is None else list(columns)
+        if columns is None:
+            columns = [name for name in self.columns if self.table.schema.field(name).type != "binary"]
         self._known(columns)
         return searching.search(self, queries, k, where, columns, approximate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ def read_header(path: Path) -> Header:
         raise Unreadable(_reason(error)) from error
 
 
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
-    """Decode an image to (channels, size, size) uint8.
+def read_image(path: Path | bytes, size: int, channels: int) -> np.ndarray:
+    """Decode a file, or the content of one, to (channels, size, size) uint8.
 
     The orientation in the EXIF data is applied, the largest centred square is cut out and resized (bicubic,
     antialiased), 16-bit grey is scaled to 8 bits, and what is transparent shows white. Of several frames the first is
@@ -91,15 +92,16 @@ def to_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return pixels[None] if channels == 1 else np.moveaxis(pixels, -1, 0)
 
 
-def _open(path: Path) -> Image.Image:
-    status = os.stat(path)
-    if stat.S_ISDIR(status.st_mode):
-        raise Unreadable("a folder, not an image file")
-    if not stat.S_ISREG(status.st_mode):
-        raise Unreadable("not a regular file")  # opening a pipe would wait for ever
-    if status.st_size == 0:
+def _open(path: Path | bytes) -> Image.Image:
+    if isinstance(path, Path):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise Unreadable("a folder, not an image file")
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not a regular file")  # opening a pipe would wait for ever
+    if (len(path) if isinstance(path, bytes) else status.st_size) == 0:
         raise Unreadable("empty file (0 bytes)")
-    image = pillow().open(path, formats=FORMATS)
+    image = pillow().open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise Unreadable(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")

@@ -10,11 +10,12 @@ import torch
 from pydantic import Field, field_validator
 from torch import nn
 
-from ...data.source import Source
-from ...errors import ConfigError
+from ...data.source import ArraySource, Source
+from ...errors import ConfigError, DataError
 from ...settings import Settings
 from ..peek import array_shapes, holds_file, is_number, table_head
 from .arrays import TEST_KEYS, TRAIN_KEYS
+from .decode import Unreadable, read_image
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
 from .masks import Masked, read_masked
@@ -144,6 +145,16 @@ class Images:
         if factor > 1:
             rows = torch.nn.functional.avg_pool2d(rows, factor)
         return rows.flatten(1).numpy()
+
+    def asked(self, question: str | bytes, facts: dict[str, Any]) -> ArraySource:
+        """The content of an image file."""
+        if isinstance(question, str):
+            raise ConfigError("pictures are searched by a picture or the --id of a row, not by words")
+        channels, size = facts["shape"][:2]
+        try:
+            return ArraySource("images", read_image(question, size, channels)[None])
+        except Unreadable as error:
+            raise DataError(f"the picture to search by cannot be read: {error}") from None
 
     def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | None:
         """The images themselves, at most 96 pixels wide."""

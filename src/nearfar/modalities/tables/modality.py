@@ -101,6 +101,10 @@ class Tables:
         """Standardised numbers and one-hot categories."""
         return expand(source.rows(slice(0, len(source))).numpy(), columns_of(source.details))
 
+    def asked(self, question: str | bytes, facts: dict[str, Any]) -> NoReturn:
+        """A row is no question."""
+        raise ConfigError("rows of a table are not searched by words or files; search by the --id of one")
+
     def pictures(self, source: Source, index: np.ndarray) -> np.ndarray | None:
         """There is nothing to see."""
         return None

@@ -152,6 +152,14 @@ class TextModality:
         found: np.ndarray = hashing.transform(next(iter(source.columns.values()))).toarray().astype(np.float32)
         return found
 
+    def asked(self, question: str | bytes, facts: dict[str, Any]) -> TextSource:
+        """Words as a query, before which the encoder's prompt for queries stands."""
+        if isinstance(question, bytes):
+            raise ConfigError("texts are searched by words, not by a file")
+        if not question.strip():
+            raise DataError("a question without words; say what to search for")
+        return TextSource({"query": [question]})
+
     def pictures(self, source: Source, index: np.ndarray) -> list[str]:
         """The beginning of each text, as it is called in reports."""
         return [source.names[row] for row in index]
