@@ -25,8 +25,8 @@ KINDS = ("nearfar", "nearfar cached", "peer", "peer cached")
 EMBEDDING = ("nearfar embed", "peer embed")
 
 
-def pairs_of(file: Path | None, count: int) -> tuple[list[str], list[str]]:
-    """Anchors and positives, in a fixed random order."""
+def pairs_of(file: Path | None, count: int, seed: int = 0) -> tuple[list[str], list[str]]:
+    """Anchors and positives, in a random order."""
     import numpy as np
 
     import nearfar as nf
@@ -41,12 +41,14 @@ def pairs_of(file: Path | None, count: int) -> tuple[list[str], list[str]]:
     else:
         source = text.read(file, text.Options(), None, None, False)
         anchors, positives = (list(source.columns[name]) for name in ("anchor", "positive"))
-    order = np.random.default_rng(0).permutation(len(anchors))[:count]
+    order = np.random.default_rng(seed).permutation(len(anchors))[:count]
     return [anchors[row] for row in order], [positives[row] for row in order]
 
 
-def nearfar_steps(anchors: list[str], positives: list[str], size: int, cached: bool) -> list[float]:
-    """Seconds of every step."""
+def nearfar_steps(
+    anchors: list[str], positives: list[str], size: int, cached: bool, seed: int = 0
+) -> tuple[list[float], Any]:
+    """Seconds of every step, and the encoder behind them."""
     import torch
 
     from nearfar.data.batch import Batch
@@ -54,7 +56,7 @@ def nearfar_steps(anchors: list[str], positives: list[str], size: int, cached: b
     from nearfar.modalities.text.encoders import encoder
     from nearfar.training.cache import step_gradients
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     method = Pairs(encoder("minilm", most_tokens=MOST)[1], PairsOptions()).train()
     optimiser = torch.optim.AdamW(method.parameters(), lr=2e-5)
     spent = []
@@ -70,17 +72,19 @@ def nearfar_steps(anchors: list[str], positives: list[str], size: int, cached: b
         step_gradients(method.project, views, loss_of, 32 if cached else None, method.order)
         optimiser.step()
         spent.append(time.perf_counter() - began)
-    return spent
+    return spent, method.encoder
 
 
-def peer_steps(anchors: list[str], positives: list[str], size: int, cached: bool) -> list[float]:
+def peer_steps(
+    anchors: list[str], positives: list[str], size: int, cached: bool, seed: int = 0
+) -> tuple[list[float], Any]:
     """The same of sentence-transformers."""
     import torch
     from sentence_transformers import SentenceTransformer, losses
 
     from nearfar.modalities.text.encoders.build import packaged
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = SentenceTransformer(packaged(), device="cpu").train()
     model.max_seq_length = MOST
     loss = (
@@ -97,7 +101,7 @@ def peer_steps(anchors: list[str], positives: list[str], size: int, cached: bool
         loss(features, None).backward()
         optimiser.step()
         spent.append(time.perf_counter() - began)
-    return spent
+    return spent, model
 
 
 def embed_nearfar(texts: list[str]) -> float:
@@ -141,7 +145,7 @@ def measured(kind: str, file: Path | None, size: int, steps: int) -> dict[str, f
         rate = len(anchors + positives) / spent
     else:
         function = nearfar_steps if kind.startswith("nearfar") else peer_steps
-        spent = sum(function(anchors, positives, size, "cached" in kind)[1:])  # the first one warms up
+        spent = sum(function(anchors, positives, size, "cached" in kind)[0][1:])  # the first one warms up
         rate = size * steps / spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"rate": rate, "peak": peak, "before": before}
