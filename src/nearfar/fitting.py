@@ -13,9 +13,11 @@ from .contrast import Strategy
 from .data.source import Source
 from .errors import ConfigError
 from .methods.method import Method
+from .mining.settings import MiningSettings
+from .renewing import Renewal, planned
 from .training import Interrupted, Trainer, TrainingSettings
 from .training.launching import launch
-from .training.protocols import Watch
+from .training.protocols import Sampler, Watch
 from .training.team import Team, check_devices, joined
 
 if TYPE_CHECKING:
@@ -47,7 +49,12 @@ def trainer_of(
     if method.supervised:
         assert source.labels is not None
         rows = source.select(np.flatnonzero(source.labels >= 0))
-    sampler = method.sampler(rows, training.batch_size, training.seed)
+    mining = MiningSettings(**run.config.get("mining", {}))
+    if mining.batches == "random":
+        sampler: Sampler = method.sampler(rows, training.batch_size, training.seed)
+    else:
+        sampler = planned(run, method, rows, mining)
+    renewal = Renewal(run, method, rows, mining) if mining.mines else None
     devices = training.devices or 1
     if devices > 1:
         here = (
@@ -61,12 +68,16 @@ def trainer_of(
         if team.alone and watch is not None:
             raise ConfigError(f"a watch looks at the method in this process, and devices = {devices} trains in others")
         method.spread(Strategy(SPREAD))
-    views = run.modality.views(run.config["source"], method.options.views, run.options, method.encoder)
+    facts = run.config["source"] if renewal is None else renewal.source.facts()
+    views = run.modality.views(facts, method.options.views, run.options, method.encoder)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
     if run.start is not None:
         identity["start"] = run.start
+    if mining.given():
+        identity["mining"] = mining.given()
     looking = watch(run, method) if watch is not None else None
-    return Trainer(method, rows, views, sampler, training, run.path, identity, progress, looking, team)
+    learned = rows if renewal is None else renewal.source
+    return Trainer(method, learned, views, sampler, training, run.path, identity, progress, looking, team, renewal)
 
 
 def train(run: Run, trainer: Trainer, source: Source, team: Team, resume: bool) -> None:

@@ -22,6 +22,7 @@ from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
 from .fitting import team_for, train, trainer_of
 from .methods.method import Method
+from .mining.settings import MiningSettings
 from .modalities import Modality, Searchable
 from .settings import Settings
 from .starting import CONFIG
@@ -316,7 +317,8 @@ def _begin(
     kind = methods.find(method)
     made = modalities.find(modality) if modality else recognised(data, settings)
     settings = settings if team.alone else {**settings, "devices": team.world}
-    training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
+    groups = TrainingSettings, kind.Options, made.Options, MiningSettings
+    training, method_options, options, mining = sort_settings(settings, *groups)
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
@@ -345,6 +347,7 @@ def _begin(
         "training": training.model_dump(),
         "method_options": method_options.model_dump(),
         "options": options.model_dump(),
+        **({"mining": mining.given()} if mining.given() else {}),
         "source": facts,
     }
     return Run(out, config), source

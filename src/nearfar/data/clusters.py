@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class ClusterSampler(PlannedSampler):
             raise ConfigError(f"batch_size={batch_size} is no multiple of clusters_per_batch={clusters_per_batch}")
         clusters = np.asarray(clusters)
         self._members = [np.flatnonzero(clusters == name) for name in np.unique(clusters)]
+        self._sha256 = hashlib.sha256(clusters.astype(np.int64).tobytes()).hexdigest()
         self.n, self.batch_size, self.seed = len(clusters), batch_size, seed
         self.clusters_per_batch, self.whole = clusters_per_batch, whole
         self._piece = batch_size // clusters_per_batch
@@ -60,6 +62,7 @@ class ClusterSampler(PlannedSampler):
             "sampler": "cluster",
             "n": self.n,
             "clusters": len(self._members),
+            "sha256": self._sha256,
             "batch_size": self.batch_size,
             "clusters_per_batch": self.clusters_per_batch,
             "seed": self.seed,

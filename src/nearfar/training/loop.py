@@ -7,9 +7,10 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts, watched_part
 from nearfar.training.optimisers import optimiser, parameter_groups
-from nearfar.training.protocols import Contrast, Method, Projection, Sampler, Source, Views, Watch
+from nearfar.training.protocols import Contrast, Method, Projection, Renewal, Sampler, Source, Views, Watch
 from nearfar.training.rng import preserved, seed_all, step_seed
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
@@ -98,6 +99,7 @@ class Trainer:
             resumed with an equal one; ``sampler.state()`` and ``views.config()`` are added to it.
         progress: show a progress bar; None shows it on a terminal only.
         watch: looks at the method every so many steps (kNN accuracy, say); in the first process only.
+        renewal: changes what rows hold before some updates (negatives that are mined again, say); its state is saved.
         team: the processes that share every batch, each with a trainer like this one and a method that compares rows
             over all of them (see `nearfar.contrast.ring`). Each takes its share of the rows; the first one writes.
 
@@ -118,6 +120,7 @@ class Trainer:
         progress: bool | None = None,
         watch: Watch | None = None,
         team: Team | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         self.settings = settings
         self.team = team or Team()
@@ -135,6 +138,8 @@ class Trainer:
         self.warmup = round(settings.warmup * self.total_steps)
         self.progress = progress
         self.watch = watch
+        self.renewal = renewal
+        self._renewed: dict[str, float] | None = None  # what it found, until it is logged
         self.frozen = freeze(method, settings.freeze)
         self.engine = engine(settings.engine, method, self.team, self.precision)
         groups = parameter_groups(method, settings.layer_decay)
@@ -200,6 +205,8 @@ class Trainer:
         state = checkpoint.state
         states.check_same(self.out, state, self.identity, self.data)
         states.restore(state, self.module, self.optimiser, self.scaler)
+        if self.renewal is not None:
+            self.renewal.load_state(state["renewal"])
         self._seconds_before = state["seconds"]
         return checkpoint.step, state["metrics_bytes"]
 
@@ -213,7 +220,7 @@ class Trainer:
         if settings.tensorboard and self.team.first:
             board = TensorBoardLog(self.out / "tensorboard", start)
         loss = self._history[-1].get("loss") if self._history else None
-        batches = self.feed.steps(start, total)
+        batches = self._batches(start, total)
         with closing(batches), self._bar(start) as bar:
             for prepared, waited in batches:
                 batch = prepared.batch.to(self.device, non_blocking=True)
@@ -224,7 +231,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{loss:.4g}", waiting=f"{all_time.rates()[1]:.0%}", refresh=False)
                 bar.update(len(prepared.index))
                 look = self.watch is not None and (done % self.watch.every == 0 or done == total)
-                if look or done == 1 or done % settings.log_every == 0 or done == total:
+                if look or self._renewed or done == 1 or done % settings.log_every == 0 or done == total:
                     watched = self._look(all_time, window) if look and self.team.first else None
                     self._log(done, step, batch, window, metrics, board, watched)
                     window = _Window()
@@ -248,6 +255,16 @@ class Trainer:
             checkpoint=self.checkpoints / f"step-{saved_step:08d}.json",
             verdicts={kind: text for record in self._history for kind, text in record.get("verdicts", {}).items()},
         )
+
+    def _batches(self, start: int, total: int) -> Generator[tuple[Prepared, float], None, None]:
+        """All batches that are left; none is prepared before the rows are renewed that it is made of."""
+        due = [] if self.renewal is None else [step for step in range(start, total) if self.renewal.due(step)]
+        for first, last in pairwise(sorted({start, *due, total})):
+            if self.renewal is not None and first in due:
+                self._renewed = self.renewal(first)
+                self._training_mode()
+            with closing(self.feed.steps(first, last)) as batches:
+                yield from batches
 
     def _agreed(self, late: bool, stop: StopSignal) -> tuple[bool, str | None]:
         """Whether it is time for a checkpoint, and which signal has come: in any process, for all in the same step."""
@@ -368,6 +385,8 @@ class Trainer:
                 record[name] = _number(value)
         if watched is not None:
             record["watched"] = watched
+        if self._renewed is not None:
+            record["renewed"], self._renewed = self._renewed, None
         self._history.append(record)
         said = {kind for earlier in self._history for kind in earlier.get("verdicts", {})}
         new = {kind: text for kind, text in verdicts(self._history).items() if kind not in said}
@@ -390,6 +409,8 @@ class Trainer:
             "seconds": self._seconds() if step else 0.0,
             "metrics_bytes": metrics.sync(),
         }
+        if self.renewal is not None:
+            tree["renewal"] = self.renewal.state()
         save_checkpoint(self.checkpoints, step, tree)
 
     def _seconds(self) -> float:

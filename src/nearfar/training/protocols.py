@@ -97,6 +97,26 @@ class Watch(Protocol):
         ...
 
 
+class Renewal(Protocol):
+    """Changes what rows of the source hold while a method is trained; what it finds is logged under ``renewed``."""
+
+    def due(self, step: int) -> bool:
+        """Whether it is called before this update, from 0."""
+        ...
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Change the rows now, as a function of the method, its own state and the step; in every process alike."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        ...
+
+
 class Views(Protocol):
     """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from nearfar.errors import DataError
 
 from .strings import Strings
 from .texts import Texts
+
+if TYPE_CHECKING:
+    from .mined import MinedPairs
 
 SHOWN = 80  # characters of a text that stand for it in reports
 
@@ -100,6 +103,21 @@ class TextSource(Source):
         """See `Source.parts`: a source for each column."""
         details = {key: value for key, value in self.details.items() if key != "views"}
         return [TextSource({name: column}, ids=self.ids, details=details) for name, column in self.columns.items()]
+
+    def mined(self, count: int, more: Sequence[str] = ()) -> MinedPairs:
+        """These pairs with `count` negatives of each that are chosen anew while a model learns, also from `more` texts.
+
+        Raises:
+            DataError: these are no pairs, or pairs with scores.
+        """
+        from .mined import MinedPairs
+
+        if "positive" not in self.columns or self.targets is not None:
+            raise DataError(
+                "negatives are mined for pairs of anchor and positive without scores; these texts "
+                + ("have scores" if self.targets is not None else "stand alone")
+            )
+        return MinedPairs(self, count, more)
 
     def describe(self) -> dict[str, Any]:
         """See `Source.describe`; `largest_item` is how many rows share the most frequent id.
