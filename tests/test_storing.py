@@ -19,7 +19,7 @@ from nearfar.modalities.text.source import TextSource
 from nearfar.opening import open_run
 from nearfar.run import Run
 from nearfar.store import Store
-from nearfar.store.table import is_store
+from nearfar.store.place import is_store
 from nearfar.storing import embed_into, embed_query, ids_of, search
 from saying import Command
 
@@ -181,3 +181,62 @@ def test_pictures_are_found_by_a_picture_and_kept_small(
     Path("broken.png").write_bytes(b"no picture")
     assert "cannot be read: not an image" in command("search", "s", "--file", "broken.png").err
     assert command("search", "s", "--file", "gone.png").code == 2
+
+
+def test_words_are_found_by_meaning_by_themselves_and_by_both(run: Run, tmp_path: Path, command: Command):
+    store = embed_into(run, TextSource({"text": TEXTS}, names=list("abcde")), tmp_path / "s").store
+    meaning = [hit.id for hit in search(store, "the dog sleeps", k=5)]
+    words = [hit.id for hit in search(store, "the dog sleeps", k=5, words="lexical")]
+    assert set(words) == {"a", "b", "d", "e"}
+    sums = {one: sum(1 / (61 + ids.index(one)) for ids in (meaning, words) if one in ids) for one in meaning}
+    hits = search(store, "the dog sleeps", k=3, words="hybrid")
+    assert [hit.score for hit in hits] == pytest.approx(sorted(sums.values(), reverse=True)[:3])
+    assert all(hit.score == pytest.approx(sums[hit.id]) for hit in hits)
+    said = command("search", tmp_path / "s", "the dog sleeps", "--hybrid", "-k", 3)
+    assert [line.split()[2] for line in said.out.splitlines()[1:]] == [hit.id for hit in hits]
+    assert "no row holds a word of it" in command("search", tmp_path / "s", "zebra", "--lexical").err
+    for bad in (("--id", "a", "--hybrid"), ("x", "--lexical", "--hybrid"), ("x", "--lexical", "--column", "size")):
+        assert command("search", tmp_path / "s", *bad).code == 2
+
+
+def test_hits_are_put_in_another_order_by_a_function_of_words_and_hits(run: Run, tmp_path: Path):
+    store = embed_into(run, TextSource({"text": TEXTS}, names=list("abcde")), tmp_path / "s").store
+    asked = []
+
+    def shortest(words: str, hits: object) -> list[float]:
+        asked.append(words)
+        return [-len(hit.columns["text"]) for hit in hits]  # type: ignore[attr-defined]
+
+    hits = search(store, "a cat", k=2, rerank=shortest, depth=5)
+    assert [hit.id for hit in hits] in (["a", "d"], ["d", "a"]) and hits[0].score == -12 and asked == ["a cat"]
+    with pytest.raises(DataError, match="1 scores for 5 hits"):
+        search(store, "a cat", rerank=lambda *_: [1.0])
+    with pytest.raises(ConfigError, match="need words"):
+        search(store, like="a", rerank=shortest)
+
+
+def test_a_store_is_searched_by_a_vector_in_a_file_compactly_and_against_hubs(
+    run: Run, tmp_path: Path, command: Command
+):
+    texts = [f"text number {row} of many" for row in range(30)]
+    store = embed_into(run, TextSource({"text": texts}, names=[f"t{row}" for row in range(30)]), tmp_path / "s").store
+    np.save(tmp_path / "q.npy", store.vectors(["t7"])[0])
+    np.save(tmp_path / "two.npy", store.vectors(["t7", "t8"]))
+    for how in ((), ("--compact", "int8"), ("--scores", "csls"), ("--scores", "proximity")):
+        said = command("search", tmp_path / "s", "--vector", tmp_path / "q.npy", "-k", 1, *how)
+        assert said.code == 0 and "t7" in said.out.splitlines()[1], said.err
+    assert "int8, " in command("search", tmp_path / "s", "--id", "t7", "--compact", "int8").err
+    assert "holds 2 vectors; search by one" in command("search", tmp_path / "s", "--vector", tmp_path / "two.npy").err
+    said = command("store", "info", tmp_path / "s", "--hubness")
+    assert [line.split(":")[0] for line in said.out.splitlines()[-3:]] == [
+        "hubs by cosine", "hubs by csls", "hubs by proximity"
+    ]  # fmt: skip
+    for row in range(5):
+        store.add([f"late {row}"], store.vectors(["t1"]))
+    before = sorted(store.column("id").to_pylist())
+    assert "35 vectors" in command("store", "compact", tmp_path / "s").out
+    again = Store.open(tmp_path / "s")
+    assert sorted(again.column("id").to_pylist()) == before and content(again)["late 4"] == content(again)["t1"]
+    assert len(again.versions()) > 3
+    assert command("store", "compact", tmp_path / "s", "--days", "0").code == 0
+    assert len(Store.open(tmp_path / "s").versions()) == 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,12 @@ from .opening import Untrained
 from .report.pictures import encoded, picture
 from .run import Run, shown
 from .store import Hit, Provenance, Store
-from .store.table import is_store
+from .store.lexical import fused
+from .store.place import is_store, place_of
 
 BLOCK = 4096  # rows that are embedded before they are written
 Ids = Literal["auto", "name", "content"]
+Rerank = Callable[[str, Sequence[Hit]], Sequence[float]]
 COLUMNS = {"name": "string", "label": "string", "text": "string", "digest": "string", "data": "string"}
 THUMBNAIL = "thumbnail"  # column of the files of small pictures, in stores of images
 _LARGEST = 96  # pixels of their longer side
@@ -56,7 +59,7 @@ def embed_into(
     Args:
         run: what embeds: a run, or an encoder by name (`nearfar.opening.open_run`).
         source: the data.
-        path: folder of the store, which is made where there is none.
+        path: folder or address of the store, which is made where there is none.
         ids: "name" calls rows by their names, "content" by a hash of what they are; "auto" takes names unless they were
             cut from the content, as those of texts without a name are. The n-th row of one name ends in #n.
         batch_size: rows that the encoder takes at a time.
@@ -67,12 +70,12 @@ def embed_into(
         ConfigError: the store holds vectors of another model, or another process writes. DataError: the encoder gives
         NaN, or the store is damaged. NearfarError: the disk is full.
     """
-    path = Path(path).expanduser()
+    path = place_of(path)
     made = Store.open(path) if is_store(path) else None
     origin = provenance_of(run)
     if made is not None:
         made.provenance.require(origin, str(path))
-    elif path.is_file():
+    elif isinstance(path, Path) and path.is_file():
         raise ConfigError(f"{path} is a file; choose another place for the store")
     own = ids_of(source, ids)
     if made is None:
@@ -204,19 +207,67 @@ def search(
     k: int = 10,
     where: str | None = None,
     approximate: bool = False,
+    compact: str | None = None,
+    scores: str = "cosine",
+    words: Literal["meaning", "lexical", "hybrid"] = "meaning",
+    column: str = "text",
+    rerank: Rerank | None = None,
+    depth: int = 100,
 ) -> list[Hit]:
     """The rows of a store nearest to words or the content of a file, to the row of an id, or to a vector.
 
+    Args:
+        approximate, compact, scores: as of `Store.search`.
+        words: how words are looked for: by their vector, by BM25 in a column of texts, or by both, whose two lists of
+            `depth` rows become one by reciprocal rank fusion.
+        column: of texts, for BM25.
+        rerank: called with the words and `depth` hits, and gives a score for each, by which they are put in order: a
+            cross-encoder or late interaction, for example.
+        depth: rows of each list before they are fused or put in another order; at least k.
+
     Raises:
-        ConfigError: not one of the three, a filter that cannot be used, or as of `embed_query`.
+        ConfigError: not one of the three, BM25 or another order without words, or as of `Store.search` and
+        `embed_query`. DataError: the new order has another number of scores.
     """
     made = store if isinstance(store, Store) else Store.open(store)
     if (question is not None) + (like is not None) + (vector is not None) != 1:
-        raise ConfigError("search by one of: words, a file (--file), the id of a row (--id), a vector")
+        raise ConfigError("search by one of: words, a file (--file), the id of a row (--id), a vector (--vector)")
+    if words not in ("meaning", "lexical", "hybrid"):
+        raise ConfigError(f"words are looked for by meaning, lexical or hybrid, not {words!r}")
+    if (words != "meaning" or rerank is not None) and not isinstance(question, str):
+        raise ConfigError("BM25 and another order of the hits need words; search by words")
+    how: dict[str, Any] = {"approximate": approximate, "compact": compact, "scores": scores}
     if like is not None:
-        return made.like(like, k, where, approximate=approximate)
-    asked = vector if vector is not None else embed_query(made, question or "")
-    return made.search(asked, k, where, approximate=approximate)[0]
+        return made.like(like, k, where, **how)
+    many = max(k, depth) if words == "hybrid" or rerank is not None else k
+    lists = []
+    if words != "lexical":
+        asked = vector if vector is not None else embed_query(made, question or "")
+        lists.append(made.search(asked, many, where, **how)[0])
+    if words != "meaning":
+        assert isinstance(question, str)
+        lists.append(made.lexical(question, many, where, column=column))
+    hits = fused(lists, many) if words == "hybrid" else lists[0]
+    if rerank is None:
+        return hits[:k]
+    assert isinstance(question, str)
+    return reordered(hits, rerank(question, hits))[:k]
+
+
+def reordered(hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
+    """Hits by other scores, highest first; of equal scores the earlier hit.
+
+    Raises:
+        DataError: not a score for each.
+
+    >>> [hit.id for hit in reordered([Hit("a", 0.9), Hit("b", 0.8)], [0.1, 0.7])]
+    ['b', 'a']
+    """
+    found = [float(one) for one in scores]
+    if len(found) != len(hits):
+        raise DataError(f"{len(found)} scores for {len(hits)} hits; there must be one for each")
+    order = sorted(range(len(hits)), key=lambda place: -found[place])
+    return [replace(hits[place], score=found[place]) for place in order]
 
 
 def _columns(source: Source) -> dict[str, list[Any]]:

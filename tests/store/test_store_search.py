@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nearfar.errors import ConfigError, DataError
-from nearfar.store import Store, index
+from nearfar.store import Store, index, search
 from nearfar.store.search import exact
 
 ROWS, WIDTH = 700, 8
@@ -130,5 +130,52 @@ def test_an_index_of_few_rows_or_of_another_kind_is_refused(store: Store, tmp_pa
     few = Store.create(tmp_path / "few", 2)
     with pytest.raises(ConfigError, match="an index needs 256"):
         few.build_index()
-    with pytest.raises(ConfigError, match="one of hnsw, pq"):
+    with pytest.raises(ConfigError, match="one of hnsw, bits, pq"):
         store.build_index("tree")
+
+
+@pytest.mark.parametrize(("kind", "least"), [("hnsw", 0.8), ("bits", 0.5)])  # one bit for each of 8 numbers
+def test_an_index_is_measured_under_a_filter_and_few_rows_are_compared_without_it(
+    store: Store, kind: str, least: float, monkeypatch: pytest.MonkeyPatch
+):
+    built = store.build_index(kind, least, sample=30, where="label = 'odd'")
+    assert least <= built.narrow <= 1 and built.where == "label = 'odd'" and "where label = 'odd'" in str(built)
+    few, _ = judge(QUERIES[0], 5, np.arange(1, ROWS, 2))
+    monkeypatch.setattr(search, "by_index", None)
+    assert [hit.id for hit in store.search(QUERIES[0], 5, "label = 'odd'", approximate=True)[0]] == few
+    monkeypatch.undo()
+    monkeypatch.setattr(search, "FEW", 100)
+    found = store.search(QUERIES, 5, "label = 'odd'", approximate=True)
+    assert all(len(hits) == 5 and all(hit.columns["label"] == "odd" for hit in hits) for hits in found)
+
+
+def test_an_index_whose_rows_changed_much_is_not_trusted_until_it_is_measured_again(tmp_path: Path):
+    made = Store.create(tmp_path / "s", WIDTH)
+    made.add([f"r{row}" for row in range(400)], VECTORS[:400])
+    made.build_index("hnsw", 0.9, sample=20)
+    made.add([f"n{row}" for row in range(50)], VECTORS[400:450])
+    made.delete([f"r{row}" for row in range(20)])  # 70 of 400 rows
+    assert len(made.search(QUERIES[0], 3, approximate=True)[0]) == 3
+    made.delete([f"r{row}" for row in range(20, 40)])  # 90 of them
+    with pytest.raises(ConfigError, match=r"90 rows have come or gone since the index .* measure it again"):
+        made.search(QUERIES[0], 3, approximate=True)
+    assert made.remeasure_index(20).changed == 90
+    assert len(Store.open(made.path).search(QUERIES[0], 3, approximate=True)[0]) == 3
+
+
+def test_a_store_may_lie_behind_an_address(tmp_path: Path):
+    place = f"file-object-store://{tmp_path}/s"  # the road that s3:// takes too, with files behind it
+    made = Store.create(place, WIDTH)
+    made.add(["a", "b"], VECTORS[:2])
+    made.upsert(["b", "c"], VECTORS[2:4])
+    again = Store.open(place)
+    assert again.column("id").to_pylist() == ["a", "b", "c"] and again.search(VECTORS[3], 1)[0][0].id == "c"
+    assert again.search(VECTORS[3], 1, compact="int8")[0][0].id == "c" and not (tmp_path / "s" / "beside").exists()
+    with made.locked(), pytest.raises(ConfigError, match="another process is writing"), again.locked():
+        pass
+    assert len(Store.open(f"file://{tmp_path}/s")) == 3
+    for bad, message in ((f"{place}2", "is no store"), ("nowhere://x/y", "cannot be reached")):
+        with pytest.raises(ConfigError, match=message):
+            Store.open(bad)
+    with pytest.raises(ConfigError, match="is there already"):
+        Store.create(place, 2)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .app import LABELS, PATHS, Where, Whole, app, columns
+from .app import LABELS, PATHS, Text, Where, Whole, app, columns
 
 
 @app.command()
@@ -18,9 +18,7 @@ def embed(
     ],
     data: Annotated[Path, typer.Argument(help="What to embed.")],
     out: Annotated[Where, typer.Option("--out", "-o", help="The .npz file to write; vectors.npz if not given.")] = None,
-    store: Annotated[
-        Where, typer.Option(help="A store to write to instead, block by block; see docs/store.md.")
-    ] = None,
+    store: Annotated[Text, typer.Option(help="A store to write to instead, block by block; see docs/store.md.")] = None,
     ids: Annotated[str, typer.Option(help="Of rows in a store: auto, name or content.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Rows at a time.", min=1)] = 512,
     devices: Annotated[int, typer.Option(help="Share the rows over so many devices, a process each.", min=1)] = 1,

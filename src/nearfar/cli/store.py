@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .app import JSON, Text, Where, app
+from .app import JSON, Number, Text, Where, app
 
 _WIDTH = 72  # characters of a cell
 
-_STORE = Annotated[Path, typer.Argument(help="The folder of a store.")]
+_STORE = Annotated[str, typer.Argument(help="The folder of a store, or its address: s3://bucket/my.store.")]
 _WHERE = Annotated[Text, typer.Option(help="Only rows that pass, as in SQL: \"label = 'cat' AND year > 2000\".")]
 _store = typer.Typer(help="Look into a store of vectors, fill it from files, index it.", no_args_is_help=True)
 app.add_typer(_store, name="store")
@@ -25,12 +25,20 @@ def search(
     query: Annotated[Text, typer.Argument(help="Words to search for.")] = None,
     like: Annotated[Text, typer.Option("--id", help="Search for what is like the row of this id.")] = None,
     file: Annotated[Where, typer.Option(help="Search for what is like the picture in this file.")] = None,
+    vector: Annotated[Where, typer.Option(help="Search by the one vector in this .npy file.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many rows.", min=1)] = 10,
     where: _WHERE = None,
+    lexical: Annotated[bool, typer.Option("--lexical", help="By the words themselves (BM25).")] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="By meaning and by the words themselves.")] = False,
+    column: Annotated[str, typer.Option(help="Column of texts in which --lexical and --hybrid look.")] = "text",
     approximate: Annotated[bool, typer.Option("--approximate", help="By the index of the store.")] = False,
+    compact: Annotated[
+        Text, typer.Option(help="By compact vectors, scored again in full: int8, binary, or a width such as 128.")
+    ] = None,
+    scores: Annotated[str, typer.Option(help="cosine, or csls or proximity, by which hubs gain nothing.")] = "cosine",
     json_: JSON = None,
 ) -> None:
-    """Search a STORE: the rows nearest to a QUERY in words, to a picture, or to one of its rows."""
+    """Search a STORE: the rows nearest to a QUERY in words, to a picture, to one of its rows, or to a vector."""
     from ..run import save
     from ..store import Store
     from ..storing import search as searching
@@ -38,8 +46,14 @@ def search(
     opened = Store.open(store)
     if query is not None and file is not None:
         raise ConfigError("search by words or by a file, not by both")
+    if lexical and hybrid:
+        raise ConfigError("choose one of --lexical and --hybrid")
     asked = query if file is None else file.read_bytes()
-    hits = searching(opened, asked, like=like, k=k, where=where, approximate=approximate)
+    hits = searching(
+        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=k, where=where,
+        approximate=approximate, compact=compact, scores=scores, column=column,
+        words="lexical" if lexical else "hybrid" if hybrid else "meaning",
+    )  # fmt: skip
     shown = [name for name in ("label", "text", "name") if name in opened.columns]
     shown = [name for name in shown if any(hit.columns[name] is not None for hit in hits)]
     if "text" in shown or all(hit.columns.get("name") == hit.id for hit in hits):
@@ -51,11 +65,30 @@ def search(
     for row in rows if hits else []:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if not hits:
-        typer.echo("nearfar: no row passes the filter" if where else "nearfar: the store is empty", err=True)
+        none = "no row passes the filter" if where else "no row holds a word of it" if lexical else "the store is empty"
+        typer.echo(f"nearfar: {none}", err=True)
     if approximate:
         typer.echo(f"nearfar: by the index {opened.recall()}", err=True)
+    if compact is not None:
+        typer.echo(f"nearfar: by {opened.compact_vectors(compact)}", err=True)
     if json_ is not None:
         save(json_, json.dumps([{"id": h.id, "score": h.score, **h.columns} for h in hits], indent=1).encode())
+
+
+def _vector(file: Path) -> Any:
+    import numpy as np
+
+    from ..errors import DataError
+    from ..mining import open_vectors
+
+    if not file.is_file():
+        raise DataError(f"there is no file {file}")
+    if file.suffix == ".npy" and np.load(file, mmap_mode="r", allow_pickle=False).ndim == 1:
+        return np.load(file, allow_pickle=False)
+    found = open_vectors(file)
+    if len(found) != 1:
+        raise DataError(f"{file} holds {len(found)} vectors; search by one")
+    return found[0]
 
 
 def _cell(value: Any) -> str:
@@ -64,9 +97,12 @@ def _cell(value: Any) -> str:
 
 
 @_store.command()
-def info(store: _STORE) -> None:
+def info(
+    store: _STORE,
+    hubness: Annotated[bool, typer.Option("--hubness", help="Also whether some rows are near to too many.")] = False,
+) -> None:
     """What a store holds, what made it, its versions, and its index."""
-    from ..store import Store
+    from ..store import Store, hubs
 
     opened = Store.open(store)
     typer.echo(f"{len(opened):,} vectors of width {opened.width}: {opened.provenance.sentence()}")
@@ -76,19 +112,38 @@ def info(store: _STORE) -> None:
     versions = opened.versions()
     typer.echo(f"versions: {versions[0][0]} to {versions[-1][0]}, the newest of {versions[-1][1]:%Y-%m-%d %H:%M:%S}")
     typer.echo(f"index: {opened.recall() or 'none'}")
+    for one in hubs.hubness(opened) if hubness else []:
+        typer.echo(f"hubs by {one}")
 
 
 @_store.command()
 def index(
     store: _STORE,
-    kind: Annotated[str, typer.Option(help="hnsw or pq.")] = "hnsw",
+    kind: Annotated[str, typer.Option(help="hnsw, bits or pq.")] = "hnsw",
     promise: Annotated[float, typer.Option(help="Recall@10 below which it is refused.", min=0, max=1)] = 0.95,
     sample: Annotated[int, typer.Option(help="Rows to measure it on.", min=1)] = 100,
+    where: Annotated[Text, typer.Option(help="A filter such as searches will have, to measure it under too.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure the index that is there; build none.")] = False,
 ) -> None:
     """Build an index for approximate search, and measure what it finds against exact search."""
     from ..store import Store
 
-    typer.echo(str(Store.open(store).build_index(kind, promise, sample)))
+    opened = Store.open(store)
+    typer.echo(str(opened.remeasure_index(sample) if again else opened.build_index(kind, promise, sample, where)))
+
+
+@_store.command()
+def compact(
+    store: _STORE,
+    days: Annotated[Number, typer.Option(help="Give up versions older than so many days, and free their room.")] = None,
+) -> None:
+    """Put the many small files of a STORE together, and bring later rows into its indices."""
+    from ..store import Store
+
+    opened = Store.open(store)
+    opened.compact_files(days)
+    versions = opened.versions()
+    typer.echo(f"{len(opened):,} vectors; versions {versions[0][0]} to {versions[-1][0]} can be restored")
 
 
 @_store.command("import")

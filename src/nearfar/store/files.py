@@ -13,8 +13,9 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.mining import open_vectors
 
 from .lance import as_matrix
+from .place import is_store, place_of
 from .provenance import Provenance
-from .table import BLOCK, Store, is_store
+from .table import BLOCK, Store
 
 KINDS = (".npy", ".npz", ".parquet", ".arrow")
 
@@ -37,7 +38,7 @@ def import_file(path: str | Path, store: str | Path, encoder: str = "", vector: 
 
     Args:
         path: .npy, .npz, .parquet, or .arrow (IPC, file format).
-        store: its folder.
+        store: its folder or address.
         encoder: what made the vectors, which a later import must say too.
         vector: name of the column of vectors.
 
@@ -45,7 +46,7 @@ def import_file(path: str | Path, store: str | Path, encoder: str = "", vector: 
         ConfigError: another kind of file, or vectors of another origin. DataError: the file cannot be read, an id
         stands in it twice, a vector holds NaN or has another width.
     """
-    path, place = Path(path).expanduser(), Path(store).expanduser()
+    path, place = Path(path).expanduser(), place_of(store)
     if path.suffix not in KINDS:
         raise ConfigError(f"{path}: vectors are read from {', '.join(KINDS)}")
     if not path.is_file():

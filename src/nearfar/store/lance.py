@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nearfar.errors import ConfigError, DataError, NearfarError
 
-TABLE = "rows"
+from .place import Place
+
 _FULL = ("no space left", "disk quota", "file too large")
 
 
-def connect(path: Path) -> Any:
-    """The database in a folder.
+def connect(path: Place) -> Any:
+    """The database in a folder or an object store.
 
     Raises:
         ImportError: lancedb is not installed.
@@ -31,7 +31,7 @@ def connect(path: Path) -> Any:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Place) -> Iterator[None]:
     """Say what stopped a write; what was written before it is kept.
 
     Raises:
@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path, where: str | None = None) -> Iterator[None]:
+def reading(path: Place, where: str | None = None) -> Iterator[None]:
     """Say what is wrong with a filter, or that the store is damaged.
 
     Raises:

@@ -1,4 +1,8 @@
-"""Search in a store: exact, block by block, or by its index; filters come before the search in both."""
+"""Search in a store: exact, block by block, or by its index; no filter takes away what was asked for.
+
+A filter comes before an exact search. With the index it comes before where few rows pass, which are then all compared,
+and inside where many do: Lance walks its index and counts the rows that pass alone.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nearfar.errors import ConfigError, DataError
+from nearfar.errors import DataError
 
 from .lance import as_matrix, reading
 
 if TYPE_CHECKING:
     from .table import Store
 
-_GRID = 2.0**30  # scores that differ by less are ties, whichever blocks they come from
+GRID = 2.0**30  # scores that differ by less are ties, whichever blocks they come from
 _SHORT = 1e-24  # square of a length; below it float32 loses digits
+FEW = 10_000  # rows that pass a filter are compared one by one when they are no more than these
+SHARE = 0.02  # or no more than this share of the store
 _REFINE = 4  # so many times k candidates of the index are compared by their whole vectors
 
 
@@ -35,18 +41,13 @@ class Hit:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-def search(
-    store: Store, queries: np.ndarray, k: int, where: str | None, columns: Sequence[str], approximate: bool
-) -> list[list[Hit]]:
-    """The k nearest rows of each query by cosine, nearest first; fewer where fewer pass the filter."""
-    asked = as_queries(store, queries)
-    if k < 1:
-        raise ConfigError(f"k is 1 or more, not {k}")
-    if approximate:
-        rows, scores = by_index(store, asked, k, where)
-    else:
-        rows, scores = exact(store, asked, k, where)
-    return _hits(store, rows, scores, columns)
+def by_the_index(store: Store, where: str | None) -> bool:
+    """Whether approximate search under a filter goes through the index; where few rows pass, all are compared."""
+    if where is None:
+        return True
+    with reading(store.path, where):
+        passing = int(store.table.count_rows(where))
+    return passing > max(FEW, SHARE * len(store))
 
 
 def as_queries(store: Store, queries: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def exact(
     """
     rows = [np.empty(0, dtype=np.int64) for _ in queries]
     scores = [np.empty(0) for _ in queries]
-    asked = _units(queries.astype(np.float64))
+    asked = units(queries.astype(np.float64))
     for batch in store.blocks(where, ["vector"], size) if len(queries) else ():
         block, numbers = as_matrix(batch["vector"], store.width), batch["_rowid"].to_numpy().astype(np.int64)
         squares = np.einsum("nd,nd->n", block, block)
@@ -93,8 +94,8 @@ def cosines(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     >>> cosines(np.array([1.0, 0.0]), np.array([[3.0, 4.0], [0.0, 0.0]])).round(6).tolist()
     [0.6, 0.0]
     """
-    scores = np.einsum("nd,d->n", _units(vectors.astype(np.float64)), query)
-    found: np.ndarray = np.round(scores * _GRID) / _GRID
+    scores = np.einsum("nd,d->n", units(vectors.astype(np.float64)), query)
+    found: np.ndarray = np.round(scores * GRID) / GRID
     return found
 
 
@@ -107,8 +108,12 @@ def _in_doubt(rough: np.ndarray, short: np.ndarray, k: int, least: float, width:
     return np.flatnonzero((rough >= least - gap) | short)
 
 
-def _units(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays zero."""
+def units(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays zero.
+
+    >>> units(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     found: np.ndarray = rows / np.where(lengths > 0, lengths, 1.0)[:, None]
     return found
@@ -117,19 +122,13 @@ def _units(rows: np.ndarray) -> np.ndarray:
 def by_index(
     store: Store, queries: np.ndarray, k: int, where: str | None = None
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Row numbers and scores of k near rows of each query, by the index; scores are those of `exact`.
-
-    Raises:
-        ConfigError: there is no index.
-    """
-    if store.recall() is None:
-        raise ConfigError(f"{store.path} has no index; build one with: nearfar store index {store.path}")
+    """Row numbers and scores of k near rows of each query, by the index, which must be there; scores are exact."""
     rows, scores = [], []
     for query in queries:
         with reading(store.path, where):
             asked = store.table.search(query, vector_column_name="vector").distance_type("cosine").with_row_id(True)
             asked = asked if where is None else asked.where(where, prefilter=True)
-            found = asked.refine_factor(_REFINE).select(["vector"]).limit(k).to_arrow()
+            found = asked.refine_factor(_REFINE).select(["vector", "_distance"]).limit(k).to_arrow()
         near = found["_rowid"].to_numpy().astype(np.int64)
         if not len(near):
             rows.append(near)
@@ -137,14 +136,19 @@ def by_index(
             continue
         first = np.argsort(near)  # so that ties come in order of the rows
         vectors = as_matrix(found["vector"], store.width)[first]
-        found_scores = cosines(_units(query[None].astype(np.float64))[0], vectors)
+        found_scores = cosines(units(query[None].astype(np.float64))[0], vectors)
         best = np.argsort(-found_scores, kind="stable")
         rows.append(near[first][best])
         scores.append(found_scores[best])
     return rows, scores
 
 
-def _hits(store: Store, rows: list[np.ndarray], scores: list[np.ndarray], columns: Sequence[str]) -> list[list[Hit]]:
+def hits(store: Store, rows: list[np.ndarray], scores: list[np.ndarray], columns: Sequence[str]) -> list[list[Hit]]:
+    """Rows with their ids and columns.
+
+    Raises:
+        DataError: a row is gone.
+    """
     wanted = np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
     known: dict[int, tuple[str, dict[str, Any]]] = {}
     if len(wanted):

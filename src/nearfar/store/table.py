@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ import numpy as np
 
 from nearfar.errors import ConfigError, DataError
 
+from . import compact as compacting
+from . import hubs, lexical
 from . import index as indexing
 from . import search as searching
-from .lance import TABLE, as_matrix, connect, fixed_list, quoted, reading, writing
+from .known import Known
+from .lance import as_matrix, connect, fixed_list, quoted, reading, writing
+from .place import TABLE, Place, is_store, lock_of, place_of, taken
 from .provenance import Provenance
 
 BLOCK = 8192  # rows that are read or written at a time
 LARGEST = 1e15  # of the numbers in a vector, so that products stay in the range of float32
 _KEY = b"nearfar"
-_LOCK = "lock"
 _OWN = ("id", "vector")
 TYPES = ("string", "int64", "float64", "bool", "binary")
 
@@ -34,7 +38,7 @@ class Store:
     Every change makes a version, whole or not at all, whatever stops the program; older versions can be opened.
 
     Attributes:
-        path: its folder.
+        path: its folder, or its address in an object store.
         provenance: what made the vectors.
         width: of the vectors.
 
@@ -44,14 +48,16 @@ class Store:
     'a'
     """
 
-    def __init__(self, path: Path, table: Any) -> None:
+    def __init__(self, path: Place, table: Any) -> None:
         self.path, self.table = path, table
         metadata = table.schema.metadata or {}
         if _KEY not in metadata or not set(_OWN) <= set(table.schema.names):
             raise DataError(f"{path} is damaged, or not a store of nearfar; make one with: nearfar embed ... --store")
         self.provenance = Provenance.from_json(metadata[_KEY], str(path))
         self.width: int = table.schema.field("vector").type.list_size
-        self._locked = False
+        self._locked, self._ids = False, Known()
+        self.kept: dict[str, tuple[int, Any]] = {}  # what was made of the rows, by name, and of which version
+        self._usable = -1  # version whose index was seen to be fit for use
 
     @classmethod
     def create(
@@ -64,7 +70,7 @@ class Store:
         """A new store without rows.
 
         Args:
-            path: a folder that is not there yet, or is empty.
+            path: a folder that is not there yet, or is empty; or an address such as s3://bucket/my.store.
             width: of the vectors.
             provenance: what makes the vectors.
             columns: name -> "string", "int64", "float64", "bool" or "binary"; any cell may be empty (None).
@@ -72,10 +78,9 @@ class Store:
         Raises:
             ConfigError: something is there already, or a column cannot be.
         """
-        path = Path(path).expanduser()
-        begun = (_LOCK, f"{TABLE}.lance")
-        if path.is_file() or is_store(path) or (path.is_dir() and any(one.name not in begun for one in path.iterdir())):
-            what = "is there already" if path.is_dir() else "is a file"
+        path = place_of(path)
+        if is_store(path) or (isinstance(path, Path) and taken(path)):
+            what = "is a file" if isinstance(path, Path) and path.is_file() else "is there already"
             raise ConfigError(f"{path} {what}; choose another place for the store")
         if width < 1:
             raise ConfigError(f"vectors have a width of 1 or more, not {width}")
@@ -99,9 +104,9 @@ class Store:
         Raises:
             ConfigError: there is none, or no such version. DataError: it is damaged.
         """
-        path = Path(path).expanduser()
+        path = place_of(path)
         if not is_store(path):
-            why = "a file" if path.is_file() else "no store" if path.exists() else "not there"
+            why = "no store" if isinstance(path, str) or path.is_dir() else "a file" if path.exists() else "not there"
             raise ConfigError(f"{path} is {why}; make a store with: nearfar embed RUN DATA --store {path}")
         with reading(path):
             table = connect(path).open_table(TABLE)
@@ -152,13 +157,15 @@ class Store:
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing; the lock goes with the process, however that ends.
 
+        The lock of a store that is no folder holds on this machine alone.
+
         Raises:
             ConfigError: another process writes.
         """
         if self._locked:
             yield
             return
-        with (self.path / _LOCK).open("w") as file:
+        with lock_of(self.path).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -183,15 +190,17 @@ class Store:
         """
         block = self._block(ids, vectors, columns)
         with self.locked():
-            there = self.among(ids)
+            there = self._ids.among(self, ids)
             if there:
                 raise DataError(
                     f"{self.path} has a row {there[0]!r} already ({len(there)} of these {len(ids)} ids are there); "
                     "leave those out, or replace them with upsert"
                 )
             if len(ids):
+                before = self.version
                 with writing(self.path):
                     self.table.add(block)
+                self._ids.take(self, ids, before)
 
     def upsert(
         self, ids: Sequence[str], vectors: np.ndarray, columns: Mapping[str, Sequence[Any]] | None = None
@@ -204,8 +213,10 @@ class Store:
         block = self._block(ids, vectors, columns)
         if len(ids):
             with self.locked(), writing(self.path):
+                before = self.version
                 how = self.table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 how.execute(block)
+                self._ids.take(self, ids, before)
 
     def delete(self, ids: Sequence[str] = (), where: str | None = None) -> int:
         """Take out rows by id or by a filter as in SQL; how many they were.
@@ -275,22 +286,57 @@ class Store:
         where: str | None = None,
         columns: Sequence[str] | None = None,
         approximate: bool = False,
+        compact: str | None = None,
+        scores: str = "cosine",
     ) -> list[list[searching.Hit]]:
-        """The k nearest rows of each query by cosine; see `nearfar.store.search`.
+        """The k nearest rows of each query, nearest first; fewer where fewer pass the filter.
 
         Args:
             queries: (Q, D), or (D,) for one.
-            where: a filter as in SQL, which is applied before the search: label = 'cat' AND year > 2000.
+            where: a filter as in SQL, which rows must pass: label = 'cat' AND year > 2000.
             columns: which to bring along; all but those of bytes when None.
             approximate: by the index, which `build_index` makes.
+            compact: by compact vectors, "int8", "binary" or a width such as "128"; see `compact_vectors`.
+            scores: "cosine", or "csls" or "proximity", which hubs gain nothing by; see `nearfar.store.hubs`.
 
         Raises:
-            ConfigError: the filter cannot be used, k < 1, or there is no index. DataError: another width, NaN.
+            ConfigError: the filter cannot be used, k < 1, two ways at once, or there is no index, or its rows have
+            changed much since it was measured. DataError: another width, NaN.
         """
-        if columns is None:
-            columns = [name for name in self.columns if self.table.schema.field(name).type != "binary"]
-        self._known(columns)
-        return searching.search(self, queries, k, where, columns, approximate)
+        asked = searching.as_queries(self, queries)
+        columns = self._brought(columns)
+        if k < 1:
+            raise ConfigError(f"k is 1 or more, not {k}")
+        if approximate + (compact is not None) + (scores != "cosine") > 1:
+            raise ConfigError("search by one of: the index, compact vectors, other scores than the cosine")
+        if approximate and self._usable != self.version:
+            indexing.usable(self)
+            self._usable = self.version
+        if compact is not None:
+            found = compacting.by_compact(self, asked, k, where, compact)
+        elif scores != "cosine":
+            found = hubs.corrected(self, asked, k, where, scores)
+        elif approximate and searching.by_the_index(self, where):
+            found = searching.by_index(self, asked, k, where)
+        else:
+            found = searching.exact(self, asked, k, where)
+        return searching.hits(self, *found, columns)
+
+    def lexical(
+        self,
+        words: str,
+        k: int = 10,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        column: str = "text",
+    ) -> list[searching.Hit]:
+        """The k best rows that share a word with the question, by BM25; see `nearfar.store.lexical`.
+
+        Raises:
+            ConfigError: no such column of texts, or the filter cannot be used.
+        """
+        rows, scores = lexical.by_words(self, words, k, where, column)
+        return searching.hits(self, [rows], [scores], self._brought(columns))[0]
 
     def like(self, name: str, k: int = 10, where: str | None = None, **how: Any) -> list[searching.Hit]:
         """The k rows nearest to the row with some id, without itself.
@@ -304,14 +350,41 @@ class Store:
             other = f"({where}) AND {other}"
         return self.search(self.vectors([name]), k, other, **how)[0]
 
-    def build_index(self, kind: str = "hnsw", promise: float = 0.95, sample: int = 100) -> indexing.Recall:
+    def build_index(
+        self, kind: str = "hnsw", promise: float = 0.95, sample: int = 100, where: str | None = None
+    ) -> indexing.Recall:
         """An index for approximate search, with the recall that was measured on it; see `nearfar.store.index.build`."""
         with self.locked():
-            return indexing.build(self, kind, promise, sample)
+            return indexing.build(self, kind, promise, sample, where=where)
+
+    def remeasure_index(self, sample: int = 100) -> indexing.Recall:
+        """The recall of the index measured again, after rows have come or gone."""
+        with self.locked():
+            return indexing.remeasure(self, sample)
 
     def recall(self) -> indexing.Recall | None:
-        """What was measured of the index when it was built; None where there is none."""
+        """What was measured of the index last; None where there is none."""
         return indexing.measured(self)
+
+    def compact_vectors(self, kind: str) -> compacting.Compact:
+        """Compact vectors and what they find, made where there are none of this version; see `nearfar.store.compact`.
+
+        Raises:
+            ConfigError: an unknown kind. ImportError: faiss is not installed.
+        """
+        return compacting.compact(self, kind)
+
+    def compact_files(self, days: float | None = None) -> None:
+        """Put many small files together, take out deleted rows, and bring later rows into the indices.
+
+        The rows stay, but their order may change. It is worth its time after many small appends.
+
+        Args:
+            days: versions that are older are given up, and the room they take is freed; all are kept when None.
+        """
+        with self.locked(), writing(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that readers of the versions given up will fail
+            self.table.optimize(cleanup_older_than=timedelta(days=36500 if days is None else days))
 
     def facts(self) -> dict[str, Any]:
         """What is noted beside the rows, such as the data that were embedded."""
@@ -325,6 +398,13 @@ class Store:
             self.table.update_field_metadata(
                 {"path": "id", "metadata": {_KEY.decode(): json.dumps(self.facts() | facts)}}
             )
+
+    def _brought(self, columns: Sequence[str] | None) -> Sequence[str]:
+        """Columns that come along with rows that are found."""
+        if columns is None:
+            return [name for name in self.columns if self.table.schema.field(name).type != "binary"]
+        self._known(columns)
+        return columns
 
     def _known(self, columns: Sequence[str]) -> None:
         unknown = next((name for name in columns if name not in self.table.schema.names), None)
@@ -342,9 +422,9 @@ class Store:
         wrong = next((row for row, one in enumerate(ids) if not isinstance(one, str) or not one), None)
         if wrong is not None:
             raise DataError(f"row {wrong}: an id is a text that is not empty, not {ids[wrong]!r}")
-        often = [one for one, count in Counter(ids).most_common(1) if count > 1]
-        if often:
-            raise DataError(f"the id {often[0]!r} is given to {Counter(ids)[often[0]]} rows; ids must all differ")
+        if len(set(ids)) < len(ids):
+            often, count = Counter(ids).most_common(1)[0]
+            raise DataError(f"the id {often!r} is given to {count} rows; ids must all differ")
         self._known(list(columns))
         arrays = []
         for field in self.table.schema:
@@ -380,12 +460,6 @@ def checked_vectors(vectors: np.ndarray, width: int, where: str) -> np.ndarray:
             "drop such rows or look at the encoder"
         )
     return array.astype(np.float32, copy=False)
-
-
-def is_store(path: Path) -> bool:
-    """Whether there is a store in a folder, whole or damaged; one that was stopped before it was made is none."""
-    table = path / f"{TABLE}.lance"
-    return any((table / "_versions").glob("*.manifest")) or any((table / "data").glob("*"))
 
 
 def _numbers(table: Any) -> str:
