@@ -195,3 +195,21 @@ def restore(store: _STORE, version: Annotated[int, typer.Argument(help="Number o
     opened = Store.open(store)
     opened.restore(version)
     typer.echo(f"{len(opened):,} vectors")
+
+
+@_store.command()
+def compare(
+    old: _STORE,
+    new: Annotated[str, typer.Argument(help="Another store with vectors of the same rows, of another model.")],
+    k: Annotated[int, typer.Option("-k", help="Neighbours of each row that are compared.", min=1)] = 10,
+    rows: Annotated[int, typer.Option(help="Rows that are looked at, at random.", min=20)] = 4000,
+    seed: Annotated[int, typer.Option(help="Of these and of the intervals.")] = 0,
+    json_: JSON = None,
+) -> None:
+    """Compare two models over the same rows: neighbours, CKA, what moved most, and whether OLD vectors may stay."""
+    from ..upgrading import compare_stores
+
+    found = compare_stores(old, new, k=k, rows=rows, seed=seed)
+    typer.echo(str(found))
+    if json_ is not None:
+        typer.echo(f"Figures  {found.save(json_)}")
