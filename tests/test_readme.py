@@ -298,6 +298,7 @@ def test_the_value_at_chance_in_the_table_is_that_of_the_objective(name: str):
 SETTINGS = {
     "training": TrainingSettings,
     "images": ImageOptions,
+    "pretext": methods.PretextOptions,
     **{name: method.Options for name, method in methods.catalogue().items()},
 }
 

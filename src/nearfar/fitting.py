@@ -71,8 +71,7 @@ def trainer_of(
     facts = run.config["source"] if renewal is None else renewal.source.facts()
     views = run.modality.views(facts, method.options.views, run.options, method.encoder)
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    if run.start is not None:
-        identity["start"] = run.start
+    identity |= {k: run.config[k] for k in ("start", "pretext") if k in run.config}
     if mining.given():
         identity["mining"] = mining.given()
     looking = watch(run, method) if watch is not None else None

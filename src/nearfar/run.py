@@ -156,7 +156,9 @@ class Run:
             else:
                 kept = self.path / starting.KEPT
                 encoder = starting.blank(self.modality, name, self.start, facts, self.options, kept)
-            return kind(encoder, kind.Options(**self.config["method_options"]))
+            method = kind(encoder, kind.Options(**self.config["method_options"]))
+            tasks = methods.PretextOptions(**self.config.get("pretext", {}))
+            return methods.with_tasks(method, tasks)
 
     @cached_property
     def method(self) -> Method:
@@ -317,8 +319,8 @@ def _begin(
     kind = methods.find(method)
     made = modalities.find(modality) if modality else recognised(data, settings)
     settings = settings if team.alone else {**settings, "devices": team.world}
-    groups = TrainingSettings, kind.Options, made.Options, MiningSettings
-    training, method_options, options, mining = sort_settings(settings, *groups)
+    groups = TrainingSettings, kind.Options, made.Options, MiningSettings, methods.PretextOptions
+    training, method_options, options, mining, tasks = sort_settings(settings, *groups)
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
@@ -348,6 +350,7 @@ def _begin(
         "method_options": method_options.model_dump(),
         "options": options.model_dump(),
         **({"mining": mining.given()} if mining.given() else {}),
+        **({"pretext": tasks.model_dump()} if tasks.weights else {}),
         "source": facts,
     }
     return Run(out, config), source

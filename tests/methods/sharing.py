@@ -16,13 +16,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nearfar.data.batch import Batch
-from nearfar.methods import Method, catalogue
+from nearfar.methods import Method, PretextOptions, catalogue, with_tasks
+from nearfar.modalities.text.encoders.scratch import Recurrent
 
 STEPS, ROWS, CLASSES = 3, 12, 3
 # What a method has of these is set so, that all of it happens within three steps: queues wrap, prototypes thaw.
 SMALL: dict[str, Any] = {
     "views": 3, "projection": 3, "hidden": 6, "queue": 30, "prototypes": 5, "frozen_steps": 1, "rounds": 2,
     "classes": CLASSES, "queue_from": 0, "centroids": 4, "centroids_from": 1.0, "group": 4, "noise": 7,
+    "dropped": 0.0, "layers": 1,
 }  # fmt: skip
 ROLES = ["whole", "whole", "small"]
 
@@ -47,17 +49,25 @@ class Trial:
     dealt: tuple[int, ...] = (6, 6)
     strategy: str = "gathered"
     options: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        said = "".join(f", {k} {v}" for k, v in self.options.items())
+        said = "".join(f", {k} {v}" for k, v in {**self.options, **self.tasks}.items())
         return f"{self.method}{said}, {self.dealt}, {self.strategy}"
 
     def made(self) -> Method:
         torch.manual_seed(0)
         kind = catalogue()[self.method]
         options = {k: v for k, v in SMALL.items() if k in kind.Options.model_fields}
-        return kind(Encoder(), kind.Options(**{**options, **self.options})).double()
+        encoder = Recurrent(8, dropout=0.0) if self.words else Encoder()
+        made = kind(encoder, kind.Options(**{**options, **self.options}))
+        return with_tasks(made, PretextOptions(**self.tasks)).double()
+
+    @property
+    def words(self) -> bool:
+        """Whether its rows are texts."""
+        return bool(self.tasks) or "of_words" in catalogue()[self.method].asks
 
 
 DEALT = ((6, 6), (9, 3), (12, 0))
@@ -77,14 +87,19 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("proxy", (5, 7), "ring", {"objective": "SoftTriple", "centres": 2}),
     Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
+    Trial("pairs", (5, 7), "ring", tasks={"masked": 0.1, "masked_share": 0.5}),
+    Trial("supcon", (12, 0), "gathered", tasks={"next_word": 0.1}),
     Trial("simcse", (5, 7), "ring", {"guide": 0.5, "band_weight": 1.0, "hinge_weight": 1.0, "noise_steps": 2}),
 ]
 
 
-def batch(step: int, rows: slice) -> Batch:
+def batch(step: int, rows: slice, words: bool = False) -> Batch:
     """Some rows of a batch in which items are repeated within and across processes, and some labels are unknown."""
     draw = torch.Generator().manual_seed(step)
     views = [torch.randn(ROWS, 1, 4, 4, dtype=torch.float64, generator=draw) for _ in ROLES]
+    if words:
+        ends = torch.arange(ROWS)[:, None] % 6 < torch.arange(6)
+        views = [torch.randint(1, 99, (ROWS, 6), generator=draw).masked_fill(ends, -1) for _ in ROLES]
     ids = torch.arange(ROWS) + 5 * step
     ids[[4, 11]] = 5 * step
     labels = torch.arange(ROWS) % CLASSES
@@ -94,13 +109,13 @@ def batch(step: int, rows: slice) -> Batch:
     return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes)
 
 
-def train(method: Method, rows: slice) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+def train(method: Method, rows: slice, words: bool = False) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """What every step said, and the state at the end."""
     optimiser = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
     torch.manual_seed(1)
     said = []
     for step in range(STEPS):
-        mine = batch(step, rows)
+        mine = batch(step, rows, words)
         optimiser.zero_grad()
         contrast = method.contrast([method.project(view) for view in mine.views], mine)
         contrast.loss.backward()
@@ -128,9 +143,10 @@ def check(trial: Trial, rank: int) -> list[str]:
     start = sum(trial.dealt[:rank])
     alone = trial.made()
     untrained = {name: value.clone() for name, value in alone.state_dict().items()}
-    said, state = train(alone, slice(0, ROWS))
+    said, state = train(alone, slice(0, ROWS), trial.words)
     wrong = [] if differ(untrained, state) else ["nothing was learned"]
-    said_here, state_here = train(trial.made().spread(trial.strategy), slice(start, start + trial.dealt[rank]))
+    mine = slice(start, start + trial.dealt[rank])
+    said_here, state_here = train(trial.made().spread(trial.strategy), mine, trial.words)
     for step, (want, got) in enumerate(zip(said, said_here, strict=True)):
         wrong += [f"step {step}: {what}" for what in differ(want, got)]
     wrong += differ(state, state_here)

@@ -60,7 +60,8 @@ def test_what_differs_is_noticed():
 
 @pytest.mark.parametrize("kind", methods.catalogue().values(), ids=methods.catalogue())
 def test_spreading_needs_processes_and_a_strategy_over_them(kind: type[Method]):
-    method = next(trial for trial in TRIALS if trial.method == kind.name).made()
+    trial = next(trial for trial in TRIALS if trial.method == kind.name)
+    method = trial.made()
     with pytest.raises(ValueError, match="'ring' or 'gathered', not 'tiled'"):
         method.spread("tiled")
     method.average_gradients()  # of one process alone: nothing to do
@@ -70,4 +71,5 @@ def test_spreading_needs_processes_and_a_strategy_over_them(kind: type[Method]):
     method.spread("ring")
     assert list(method.state_dict()) == names
     with pytest.raises(RuntimeError, match="there is no process group"):
-        method.project(batch(0, slice(None)).views[0])
+        said = batch(0, slice(None), trial.words)
+        method.contrast([method.project(view) for view in said.views], said)

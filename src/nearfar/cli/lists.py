@@ -44,8 +44,12 @@ def methods(
         import torch
 
         kind = room.find(name)
-        encoder = torch.nn.Identity()
+        encoder: torch.nn.Module = torch.nn.Identity()
         encoder.width = 256  # type: ignore[assignment]
+        if "of_words" in kind.asks:
+            from ..modalities.text.encoders import encoder as named
+
+            _, encoder = named("gru-256")
         typer.echo(kind(encoder, kind.Options(**{})).describe())
 
 

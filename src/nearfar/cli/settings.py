@@ -27,9 +27,10 @@ def from_file(path: Path | None) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: a configuration is a list of `setting: value` lines")
     if "format" in settings and all(isinstance(settings.get(group), dict) for group in _RUN_GROUPS):
-        groups, mining = [settings[group] for group in _RUN_GROUPS], settings.get("mining", {})
+        groups = [settings[group] for group in _RUN_GROUPS]
+        groups += [settings.get(group, {}) for group in ("mining", "pretext")]
         settings = {key: settings.get(key) for key in ("data", "modality", "method", "encoder")}
-        for group in [*groups, mining]:
+        for group in groups:
             settings |= group
     return _checked({str(key).replace("-", "_"): value for key, value in settings.items()}, str(path))
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ..data import bundled
 from ..errors import ConfigError, DataError
-from ..methods import catalogue, find
+from ..methods import PretextOptions, catalogue, find
 from ..modalities import Modality
 from ..run import sort_settings
 from ..training import TrainingSettings
@@ -150,7 +150,7 @@ def contenders(
         if method not in [_parts(one)[0] for one in asked]:
             raise ConfigError(f"there are settings for {method!r}, which is not among the methods compared")
     kinds = {method: find(method) for method in (_parts(one)[0] for one in asked)}
-    common = {*TrainingSettings.model_fields, *modality.Options.model_fields}
+    common = {*TrainingSettings.model_fields, *modality.Options.model_fields, *PretextOptions.model_fields}
     made: list[Contender] = []
     left_out: dict[str, list[str]] = {}
     for one in asked:
@@ -167,7 +167,7 @@ def contenders(
                 fits[key] = shared[key]  # nobody knows it: let the check below say so
         settings = {**fits, **special}
         try:
-            sort_settings(settings, TrainingSettings, kinds[method].Options, modality.Options)
+            sort_settings(settings, TrainingSettings, kinds[method].Options, modality.Options, PretextOptions)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         if any(name == other.name for other in made):

@@ -23,7 +23,7 @@ import torch
 
 from .. import modalities
 from ..evaluation import effective_rank, knn_predict
-from ..methods import Method, find
+from ..methods import Method, PretextOptions, find
 from ..run import Run, fit, resume, save, sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
 from .rows import Rows, learned, read, sample
@@ -172,7 +172,7 @@ def _rows(job: dict[str, Any]) -> Rows:
     modality = modalities.find(job["modality"])
     kind = find(job["method"])
     settings = {key: value for key, value in job["settings"].items() if key not in ("steps", "epochs")}
-    options = sort_settings(settings, TrainingSettings, kind.Options, modality.Options)[2]
+    options = sort_settings(settings, TrainingSettings, kind.Options, modality.Options, PretextOptions)[2]
     return read(Path(job["data"]), modality, options, Path(job["cache"]), job["share"], False)
 
 

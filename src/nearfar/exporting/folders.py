@@ -66,6 +66,8 @@ def export(run: Run, out: str | Path, form: str = "sentence-transformers") -> Wr
             f"only transformers on texts can be written as {form}, and this is {run.config['encoder']!r} on "
             f"{run.modality.name}; its weights as safetensors are in {run.path / 'checkpoints'}"
         )
+    if encoder.settings.soft_prompts:
+        raise ConfigError(f"soft prompts have no place in {form}; train with lora, or all weights, to write it")
     encoder = encoder.eval().cpu()
     try:
         if form == "onnx":

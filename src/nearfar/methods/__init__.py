@@ -8,13 +8,16 @@ from ..errors import ConfigError
 from .barlow import Barlow
 from .byol import BYOL
 from .compcse import CompCSE
+from .denosent import TSDAE, DenoSent
 from .densecl import DenseCL
+from .diffcse import DiffCSE
 from .dino import DINO
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
 from .pairs import Pairs
 from .pixpro import PixPro
+from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
 from .simclr import SimCLR
 from .simcse import SimCSE
@@ -55,6 +58,9 @@ _METHODS: tuple[type[Method], ...] = (
     CompCSE,
     SupCLSeq,
     Tension,
+    DiffCSE,
+    DenoSent,
+    TSDAE,
 )
 
 
@@ -86,12 +92,16 @@ __all__ = [
     "DCLR",
     "DINO",
     "NNCLR",
+    "TSDAE",
     "WMSE",
     "Barlow",
+    "Beside",
     "ClusterNS",
     "CompCSE",
     "Contrast",
+    "DenoSent",
     "DenseCL",
+    "DiffCSE",
     "ESimCSE",
     "GSInfoNCE",
     "Method",
@@ -99,6 +109,7 @@ __all__ = [
     "MoCo",
     "Pairs",
     "PixPro",
+    "PretextOptions",
     "Proxy",
     "SimCLR",
     "SimCSE",
@@ -112,4 +123,5 @@ __all__ = [
     "WhitenedCSE",
     "catalogue",
     "find",
+    "with_tasks",
 ]

@@ -73,9 +73,7 @@ class SimCSE(Method):
         out = options.projection or self.width
         if options.head == "none" and out != self.width:
             raise ConfigError(f"without a head the projection is as wide as the encoder, {self.width}, not {out}")
-        self.head: nn.Module = (
-            nn.Sequential(nn.Linear(self.width, out), nn.Tanh()) if options.head == "tanh" else nn.Identity()
-        )
+        self.head = self.made_head(out)
         self.objective = InfoNCE(temperature=options.temperature)
         self.queue = Queue(options.queue, out) if options.queue else None
         self.copy = StillCopy(self._net()) if options.queue else None
@@ -87,6 +85,10 @@ class SimCSE(Method):
         )
         self.draws = Draws() if options.noise or options.noise_share else None
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def made_head(self, out: int) -> nn.Module:
+        """What only the objective sees, of this width."""
+        return nn.Sequential(nn.Linear(self.width, out), nn.Tanh()) if self.options.head == "tanh" else nn.Identity()
 
     def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
         """Encoder and head."""

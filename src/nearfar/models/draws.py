@@ -23,9 +23,14 @@ class Draws(nn.Module):
         self.register_buffer("seed", torch.randint(2**31, ()))
         self.register_buffer("step", torch.tensor(0))
 
+    @property
+    def number(self) -> int:
+        """The seed of this step."""
+        return int(self.seed) + int(self.step)
+
     def generator(self, device: torch.device | str) -> torch.Generator:
         """The generator of this step."""
-        return torch.Generator(device).manual_seed(int(self.seed) + int(self.step))
+        return torch.Generator(device).manual_seed(self.number)
 
     def after_step(self, step: int) -> None:
         """Other numbers from now on."""

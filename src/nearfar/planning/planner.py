@@ -170,7 +170,8 @@ def plan(
         made = modalities.find(modality or "images")
     else:
         made = modalities.find(modality) if modality else recognised(data, settings)
-    training, method_options, options = sort_settings(settings, TrainingSettings, kind.Options, made.Options)
+    kinds = TrainingSettings, kind.Options, made.Options, methods.PretextOptions
+    training, method_options, options, tasks = sort_settings(settings, *kinds)
     source = _source(data, shape, made, options)
     facts = source.describe()
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
@@ -181,7 +182,7 @@ def plan(
         if start is not None:
             given = {k: v for k, v in settings.items() if k in TrainingSettings.model_fields}
             training = TrainingSettings(**{**getattr(net, "fine_tuning", starting.FINE_TUNING), **given})
-        learner = kind(net, method_options).to(device).train()
+        learner = methods.with_tasks(kind(net, method_options), tasks).to(device).train()
         views = made.views(facts, method_options.views, options, net)
         freeze(learner, training.freeze)
         groups = parameter_groups(learner, training.layer_decay)

@@ -21,6 +21,17 @@ def seeds_of(views: int, rows: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2**63 - 1, (views, rows), generator=generator, device=generator.device)
 
 
+def seeds_of_tokens(tokens: Tensor, salt: int) -> Tensor:
+    """One seed for every text of ids (B, L), -1 behind the end, from its ids and `salt` alone: int64 (B,).
+
+    >>> one = seeds_of_tokens(torch.tensor([[5, 6, -1], [6, 5, -1]]), 3)
+    >>> one.equal(seeds_of_tokens(torch.tensor([[5, 6], [6, 5]]), 3)), bool(one[0] == one[1])
+    (True, False)
+    """
+    factors = torch.full((tokens.shape[1],), 0x27BB2EE687B0B0FD, device=tokens.device).cumprod(0)  # they wrap around
+    return ((tokens + 1) * factors).sum(1) + factors.new_tensor(salt) * 0x2545F4914F6CDD1D
+
+
 def uniform(seeds: Tensor, stream: int, width: int) -> Tensor:
     """Numbers in [0, 1), each from seed, stream and place alone.
 

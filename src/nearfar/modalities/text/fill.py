@@ -42,6 +42,10 @@ class MaskedModel:
         self.model = model.eval().requires_grad_(False)
         self.mask, self.special = mask, special
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> MaskedModel:
+        """Itself: it never changes, so that copies of an encoder share it."""
+        return self
+
     @classmethod
     def load(cls, name: str, vocabulary: dict[str, int] | None = None) -> MaskedModel:
         """A model of Hugging Face from a local folder, called ``mlm/FOLDER``; nothing is fetched.

@@ -17,7 +17,9 @@ from .collection import Collection, read_collection
 from .columns import looks_like_texts
 from .encoders import encoder
 from .encoders.pooling import Pooling
+from .encoders.transformer import Transformer
 from .files import kind_of, open_table
+from .fill import MaskedModel
 from .parts import locate
 from .reading import read, read_pair
 from .rows import MOST_CHARACTERS
@@ -33,6 +35,7 @@ def _listed(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_listed)]
+Model = Annotated[str, AfterValidator(lambda name: f"mlm/{Path(name.removeprefix('mlm/')).expanduser().resolve()}")]
 Whole = Annotated[str, AfterValidator(lambda path: str(Path(path).expanduser().resolve()))]
 
 
@@ -69,6 +72,12 @@ class TextOptions(Settings):
         None, ge=0, lt=1, description="of the net while it is trained; as published when unset"
     )
     lora: int = Field(0, ge=0, description="rank of low-rank adapters, which alone learn then; 0 for none")
+    generator: Model | None = Field(
+        None, description="masked language model that replaces words for diffcse, mlm/FOLDER; drawn words when unset"
+    )
+    soft_prompts: int = Field(
+        0, ge=0, le=128, description="vectors in front of the text in every layer, which alone learn then; 0 for none"
+    )
     query_prompt: str = Field("", description="put before texts that ask: texts, anchors, queries")
     document_prompt: str = Field("", description="put before texts that are sought: positives, negatives, documents")
     recipe: str = Field(
@@ -137,7 +146,16 @@ class TextModality:
     def encoder(self, name: str | None, facts: dict[str, Any], options: TextOptions) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
         changes = options.model_dump(include={"pooling", "normalise", "most_tokens", "width", "dropout"})
-        return encoder(name, **changes, lora=options.lora or None)
+        full, made = encoder(name, **changes, lora=options.lora or None, soft_prompts=options.soft_prompts or None)
+        if options.soft_prompts and not isinstance(made, Transformer):
+            raise ConfigError(f"soft_prompts are for transformers by name or folder, not for the encoder {full}")
+        if options.generator and not full.startswith("kept/"):  # what was trained needs none any more
+            if not isinstance(made, Transformer):
+                raise ConfigError(
+                    f"generator = {options.generator}: the encoder {full} does not share a vocabulary with it"
+                )
+            made.filler = MaskedModel.load(options.generator, made.tokeniser.get_vocab())
+        return full, made
 
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:
         """A text has no pixels."""

@@ -14,6 +14,7 @@ from nearfar.data.batch import Role
 from nearfar.errors import ConfigError
 
 from . import edits
+from .encoders.tasks import WordTasks
 from .recipes import TextRecipe, resolve
 from .texts import Texts
 from .variants import Variants
@@ -74,6 +75,11 @@ class TextViews:
         if len(self.names) == 1:
             return ["whole"] * self.count
         return ["far" if name.startswith("negative") else "whole" for name in self.names]
+
+    @property
+    def of_words(self) -> bool:
+        """Whether the encoder can be asked of words, as some methods do."""
+        return isinstance(self.encoder, WordTasks)
 
     def __call__(self, texts: Texts, generator: torch.Generator, part: slice = slice(None)) -> list[Tensor]:
         """Views of a batch.

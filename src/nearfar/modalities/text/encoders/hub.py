@@ -55,6 +55,11 @@ def transformer(name: str, model: str, weights: bool, **changes: Any) -> Transfo
         raise ConfigError(f"encoder {name!r} cannot be had, {where}: {' '.join(str(error).split())[:300]}") from error
     settings = published(model, min(int(getattr(config, "max_position_embeddings", 512)), tokeniser.model_max_length))
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    if settings.soft_prompts:
+        if settings.lora:
+            raise ConfigError("soft_prompts and lora both learn instead of the net; set one of them")
+        most = int(getattr(config, "max_position_embeddings", 512)) - settings.soft_prompts
+        settings = replace(settings, most_tokens=min(settings.most_tokens, most))
     if tokeniser.pad_token is None:
         tokeniser.pad_token = tokeniser.eos_token
     made = Transformer(net.float(), tokeniser, settings)

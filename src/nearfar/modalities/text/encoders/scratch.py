@@ -13,23 +13,26 @@ from nearfar.models.record import Record
 from .ngrams import WORD
 from .pieces import lengths_of
 from .pooling import pool
+from .tasks import WordTasks
 
 BUCKETS = 1 << 15
 MASK, FIRST = 0, 1  # the id of the mask; those of words come behind it
 MOST = 128  # words of a text at most
 
 
-class Words(nn.Module):
+class Words(WordTasks, nn.Module):
     """Base of nets over the hashes of words, in their order: (B, L) token ids, -1 behind the end -> (B, width).
 
     A word has one of 32,767 ids by CRC-32, whatever the case of its letters; a mark of punctuation is a word. There is
     no vocabulary to be built, and two words may share an id.
     """
 
+    most = MOST
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.width = width
-        self.special: dict[str, int | None] = {"cls": None, "sep": None, "mask": MASK, "pad": None}
+        self.special = {"cls": None, "sep": None, "mask": MASK, "pad": None}
         self.vectors = nn.Embedding(BUCKETS, width)
         nn.init.normal_(self.vectors.weight, std=width**-0.5)
         self.dropout = nn.Dropout(dropout)
@@ -43,8 +46,11 @@ class Words(nn.Module):
         """(B,) numbers of words."""
         return lengths_of(tokens)
 
-    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """(B, L, width) what the net makes of the vectors of words; `mask` is False for padding."""
+    def states(self, vectors: Tensor, mask: Tensor, causal: bool = False) -> Tensor:
+        """(B, L, d) what the net makes of the vectors of words; `mask` is False for padding.
+
+        With `causal` the t-th state knows nothing of words behind t.
+        """
         raise NotImplementedError
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -53,12 +59,28 @@ class Words(nn.Module):
 
     def record(self, tokens: Tensor) -> Record:
         """Embeddings with the states of all words."""
-        longest = max(1, int(self.lengths(tokens).max())) if len(tokens) else 1
-        tokens = tokens[:, : min(longest, MOST)]  # views may have repeated some
+        tokens = self.trimmed(tokens)  # views may have repeated some
         mask = tokens >= 0
-        vectors = self.dropout(self.vectors(tokens.clamp(min=0)) * self.width**0.5)
-        states = self.states(vectors, mask)
+        states = self.states_of(self.vectors_of(tokens), mask)
         return Record(pool(states, mask, "mean"), states, mask)
+
+    @property
+    def vocabulary(self) -> nn.Embedding:
+        """See `WordTasks`."""
+        return self.vectors
+
+    def vectors_of(self, tokens: Tensor) -> Tensor:
+        """See `WordTasks`."""
+        made: Tensor = self.vectors(tokens.clamp(min=0)) * self.width**0.5
+        return made
+
+    def states_of(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """See `WordTasks`."""
+        return self.states(self.dropout(vectors), mask)
+
+    def upto(self, tokens: Tensor) -> Tensor:
+        """See `WordTasks`; of a recurrent net the half that reads forwards."""
+        return self.states(self.dropout(self.vectors_of(tokens)), tokens >= 0, causal=True)
 
 
 class Recurrent(Words):
@@ -75,14 +97,15 @@ class Recurrent(Words):
         super().__init__(width, dropout)
         self.net = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
 
-    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+    def states(self, vectors: Tensor, mask: Tensor, causal: bool = False) -> Tensor:
         """See `Words.states`."""
+        seen = self.width // 2 if causal else self.width
         if not len(vectors):
-            return vectors
+            return vectors[..., :seen]
         counts = mask.sum(1).clamp(min=1).cpu()  # a text that is not there has a state too, which no one looks at
         packed = nn.utils.rnn.pack_padded_sequence(vectors, counts, batch_first=True, enforce_sorted=False)
         found, _ = nn.utils.rnn.pad_packed_sequence(self.net(packed)[0], batch_first=True)
-        return self.dropout(found)
+        return self.dropout(found[..., :seen])
 
 
 class SmallTransformer(Words):
@@ -104,12 +127,13 @@ class SmallTransformer(Words):
         )
         self.net = nn.TransformerEncoder(one, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
-    def states(self, vectors: Tensor, mask: Tensor) -> Tensor:
+    def states(self, vectors: Tensor, mask: Tensor, causal: bool = False) -> Tensor:
         """See `Words.states`."""
         seen = mask.clone()
         seen[:, 0] = True
         placed = vectors + self.positions.weight[: vectors.shape[1]] * self.width**0.5
-        found: Tensor = self.net(placed, src_key_padding_mask=~seen)
+        later = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool, device=mask.device).triu(1)
+        found: Tensor = self.net(placed, later if causal else None, src_key_padding_mask=~seen)
         return found
 
 

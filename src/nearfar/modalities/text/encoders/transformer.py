@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from nearfar.models.record import Record
 
 from .pieces import lengths_of, pieces
 from .pooling import Pooling, pool
+from .soft import SoftPrompts
+from .tasks import WordTasks
 
 SETTINGS = "encoder.json"
 # Tokens at a time, twice as many where no gradients are kept: on a CPU what stays in its cache.
@@ -31,6 +33,7 @@ class TextSettings:
         most_tokens: texts are cut to so many tokens.
         dense: layers behind the pooling, as (width in, width out, activation, whether it has a bias).
         lora: rank of low-rank adapters, which alone learn then; 0 for none.
+        soft_prompts: vectors in front of the text in each layer, which alone learn then; 0 for none.
         width: of the embedding, where only so many of its first numbers are used (Matryoshka).
     """
 
@@ -39,6 +42,7 @@ class TextSettings:
     most_tokens: int = 256
     dense: tuple[tuple[int, int, str, bool], ...] = field(default=())
     lora: int = 0
+    soft_prompts: int = 0
     width: int | None = None
 
 
@@ -49,7 +53,7 @@ class Dense(nn.Sequential):
         super().__init__(nn.Linear(before, after, bias), nn.Tanh() if activation == "tanh" else nn.Identity())
 
 
-class Transformer(nn.Module):
+class Transformer(WordTasks, nn.Module):
     """A model of `transformers` with its tokeniser: (B, L) token ids, -1 behind the end -> (B, width).
 
     Texts are sorted by length and encoded in pieces, so that a batch with one long text costs little more than
@@ -61,7 +65,6 @@ class Transformer(nn.Module):
     """
 
     start: dict[str, Any] | None = None
-    fine_tuning: ClassVar[dict[str, Any]] = {"lr": 5e-5, "warmup": 0.1}
 
     def __init__(self, model: nn.Module, tokeniser: Any, settings: TextSettings) -> None:
         super().__init__()
@@ -71,13 +74,21 @@ class Transformer(nn.Module):
         self.width = made if settings.width is None else min(settings.width, made)
         tokeniser.padding_side = "right"
         pad = tokeniser.pad_token_id
-        self.special: dict[str, int | None] = {
+        self.special = {
             "cls": tokeniser.cls_token_id,
             "sep": tokeniser.sep_token_id,
             "mask": tokeniser.mask_token_id,
             "pad": pad,
         }
         self._pad = pad or 0
+        self.soft: SoftPrompts | None = None
+        if settings.soft_prompts:
+            self.soft = SoftPrompts(model, settings.soft_prompts, int(model.config.hidden_size))  # type: ignore
+
+    @property
+    def fine_tuning(self) -> dict[str, Any]:
+        """Settings of training that nobody set."""
+        return {"lr": 5e-5 if self.soft is None else 1e-2, "warmup": 0.1}
 
     def tokens(self, texts: list[str]) -> Tensor:
         """(B, L) token ids of texts, cut to `most_tokens`, -1 behind the end of each."""
@@ -98,9 +109,27 @@ class Transformer(nn.Module):
 
     def record(self, tokens: Tensor) -> Record:
         """Embeddings with the states of all tokens."""
-        longest = max(1, int(self.lengths(tokens).max()))
-        states, mask = self._states(tokens[:, :longest])
+        states, mask = self._states(self.trimmed(tokens))
         return Record(self._embed(states, mask), states, mask)
+
+    @property
+    def vocabulary(self) -> nn.Embedding:
+        """See `WordTasks`."""
+        made: nn.Embedding = self.model.get_input_embeddings()  # type: ignore[operator]
+        return made
+
+    def vectors_of(self, tokens: Tensor) -> Tensor:
+        """See `WordTasks`."""
+        made: Tensor = self.vocabulary(tokens.masked_fill(tokens < 0, self._pad))
+        return made
+
+    def states_of(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """See `WordTasks`."""
+        return self._read(vectors, _seen(mask))
+
+    def upto(self, tokens: Tensor) -> Tensor:
+        """See `WordTasks`; a net that reads both ways is kept from looking ahead."""
+        return self._read(self.vectors_of(tokens), _seen(tokens >= 0), causal=True)
 
     def keep(self, folder: Path) -> None:
         """Write all but the weights: architecture, tokeniser, settings."""
@@ -111,13 +140,27 @@ class Transformer(nn.Module):
 
     def _states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         mask = tokens >= 0
+        seen = _seen(mask)
+        if self.soft is not None:
+            return self._read(self.vectors_of(tokens), seen), mask
         ids = tokens.masked_fill(~mask, self._pad)
-        seen = mask.clone()
-        seen[:, 0] = True  # a text that is not there has a state too, which no one looks at
         full = bool(seen.all())
         out = self.model(input_ids=ids, attention_mask=None if full else seen.long())
         states: Tensor = out.last_hidden_state
         return states, mask
+
+    def _read(self, vectors: Tensor, seen: Tensor, causal: bool = False) -> Tensor:
+        """States of word vectors, behind the soft prompts where there are any; all see those."""
+        front = 0 if self.soft is None else self.soft.count
+        if self.soft is not None:
+            vectors = self.soft.room(vectors)
+            seen = torch.cat([seen.new_ones(len(seen), front), seen], 1)
+        mask = seen.long()
+        if causal:
+            mask = torch.ones(seen.shape[1], seen.shape[1], dtype=torch.bool, device=seen.device).tril()
+            mask = mask & seen[:, None, None, :]
+        states: Tensor = self.model(inputs_embeds=vectors, attention_mask=mask).last_hidden_state
+        return states[:, front:]
 
     def _embed(self, states: Tensor, mask: Tensor) -> Tensor:
         vectors = pool(states, mask, self.settings.pooling)
@@ -125,3 +168,10 @@ class Transformer(nn.Module):
             vectors = layer(vectors)
         vectors = vectors[:, : self.width]
         return normalize(vectors, dim=1) if self.settings.normalise else vectors
+
+
+def _seen(mask: Tensor) -> Tensor:
+    """What attention looks at: a text that is not there has a state too, which no one looks at."""
+    seen = mask.clone()
+    seen[:, 0] = True
+    return seen
