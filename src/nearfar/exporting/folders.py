@@ -60,7 +60,7 @@ def export(run: Run, out: str | Path, form: str = "sentence-transformers") -> Wr
     out = Path(out).expanduser()
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise NearfarError(f"{out} is there already; choose another place")
-    encoder = run.method.encoder
+    encoder: Any = run.method.encoder
     if run.modality.name != "text" or not hasattr(encoder, "settings"):
         raise ConfigError(
             f"only transformers on texts can be written as {form}, and this is {run.config['encoder']!r} on "
