@@ -157,8 +157,7 @@ class Run:
                 kept = self.path / starting.KEPT
                 encoder = starting.blank(self.modality, name, self.start, facts, self.options, kept)
             method = kind(encoder, kind.Options(**self.config["method_options"]))
-            tasks = methods.PretextOptions(**self.config.get("pretext", {}))
-            return methods.with_tasks(method, tasks)
+            return methods.with_tasks(method, methods.PretextOptions(**self.config.get("pretext", {})))
 
     @cached_property
     def method(self) -> Method:
@@ -294,9 +293,8 @@ def fit(
         run, source = team.same(
             lambda: _begin(data, out, team, progress, settings, method, encoder, modality, command, cache)
         )
-        trainer = trainer_of(
-            run, source, team, shown(progress), watch
-        )  # first, so that impossible settings leave no run
+        # First, so that impossible settings leave no run.
+        trainer = trainer_of(run, source, team, shown(progress), watch)
         config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).encode()
         team.same(lambda: _settle(run, trainer.method, config))
         train(run, trainer, source, team, resume=False)
