@@ -16,9 +16,10 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from nearfar.errors import ConfigError, DataError
-from nearfar.modalities.images import colours, transforms, views
+from nearfar.modalities.images import colours, tensors, transforms, views
+from nearfar.modalities.images.draws import crop_boxes
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose
-from nearfar.modalities.images.views import ImageViews, crop_boxes
+from nearfar.modalities.images.views import ImageViews
 
 
 @pytest.fixture(autouse=True)
@@ -295,10 +296,11 @@ def make_bound(make: ImageViews, value: float) -> Tensor:
 
 
 def test_the_size_of_the_chunks_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_road", lambda device: tensors.by_tensors)
     rows = noise(7, 3, 40, 40)
     make = ImageViews(32, 3, recipe="byol")
     whole, plain = make(rows, generator()), make.plain(rows)
-    monkeypatch.setattr(views, "CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr(tensors, "CHUNK_BYTES", {"cpu": 1})
     for a, b in zip([*whole, plain], [*make(rows, generator()), make.plain(rows)], strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,52 +12,24 @@ from torch import Tensor
 
 from nearfar.data.batch import Role
 from nearfar.errors import ConfigError, DataError
-from nearfar.modalities.images import colours, transforms
-from nearfar.modalities.images.colours import ColourMaps
+from nearfar.modalities.images import colours
+from nearfar.modalities.images.draws import Draws, crop_boxes
 from nearfar.modalities.images.exact import exact_views, torchvision_view
 from nearfar.modalities.images.parallel import side_by_side
 from nearfar.modalities.images.recipes import RECIPES, ViewRecipe, choose, resolve
-from nearfar.modalities.images.transforms import Band
+from nearfar.modalities.images.tensors import by_tensors
+from nearfar.modalities.images.transforms import blur_radius
 
 __all__ = ["RECIPES", "ImageViews", "ViewRecipe", "choose"]
 
 # ImageNet constants for colour; for grey a plain centring that maps black to -2 and white to 2.
 NORMALISATION = {1: ((0.5,), (0.25,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
-# Images go through in chunks whose intermediates take about this much: on a CPU they should stay in cache.
-CHUNK_BYTES = {"cpu": 2**23, "large": 3 * 2**23}
-CHUNK_BYTES_DEVICE = 2**28
-
-LARGE = 64  # from this many pixels on a side, a CPU cuts images one by one
-BANDS_AT_ONCE = 4  # chunks of large images whose bands are made together
+Road = Callable[
+    [Tensor, Draws, int, Sequence[float], Sequence[float], Tensor], tuple[Callable[[slice], None], int]
+]  # see `by_tensors`
 
 NUMBERS_PER_VIEW = 18  # uniform draws for one view of one item, whether a recipe uses them or not
-
-
-class Draws(NamedTuple):
-    """Parameters of one view for B items; None where the recipe never uses them."""
-
-    top: Tensor
-    left: Tensor
-    height: Tensor
-    width: Tensor
-    mirror: Tensor
-    sigma: Tensor | None  # standard deviation of the blur, 0 = no blur
-    threshold: Tensor | None  # solarise from here on, 2 = never
-    colours: ColourMaps  # of pixels from 0 to 255
-
-    @property
-    def boxes(self) -> Tensor:
-        """(B, 4) top, left, bottom, right of the crops, in pixels; of a mirrored one left is the larger."""
-        right = self.left + self.width
-        left, right = torch.where(self.mirror, right, self.left), torch.where(self.mirror, self.left, right)
-        return torch.stack([self.top, left, self.top + self.height, right], 1).float()
-
-    def part(self, start: int, stop: int) -> Draws:
-        """The parameters of items start to stop."""
-        numbers = {name: getattr(self, name) for name in self._fields if name != "colours"}
-        cut: dict[str, Any] = {name: None if field is None else field[start:stop] for name, field in numbers.items()}
-        return Draws(**cut, colours=self.colours.part(start, stop))
 
 
 class ImageViews:
@@ -214,13 +187,6 @@ class ImageViews:
                 f"not {str(rows.dtype).removeprefix('torch.')} of shape {tuple(rows.shape)}"
             )
 
-    def _chunk(self, rows: Tensor, size: int) -> int:
-        """How many images to work on at once."""
-        _, c, height, width = rows.shape
-        numbers = c * height * (width + size) + 4 * c * size * size + 4 * size * (height + width)
-        limit = CHUNK_BYTES.get("large" if _in_bands(rows) else rows.device.type, CHUNK_BYTES_DEVICE)
-        return max(1, limit // (4 * numbers))
-
     def _exact_pipeline(self, recipe: ViewRecipe) -> Any:
         return torchvision_view(recipe, recipe.size or self.size, self.channels, self.mean, self.std)
 
@@ -228,7 +194,7 @@ class ImageViews:
         """Turn uniform numbers, `NUMBERS_PER_VIEW` tensors (B,), into the parameters of one view."""
         top, left, height, width = crop_boxes(u[0], u[1], u[2], u[3], recipe, rows.shape[2], rows.shape[3])
         sigma = turns = order = threshold = None
-        if recipe.blur_p > 0 and transforms.blur_radius(recipe.size or self.size, recipe.blur_kernel) > 0:
+        if recipe.blur_p > 0 and blur_radius(recipe.size or self.size, recipe.blur_kernel) > 0:
             low, high = recipe.blur_sigma
             sigma = (low + (high - low) * u[6]) * (u[5] < recipe.blur_p)
         jittered = u[7] < recipe.jitter_p
@@ -248,79 +214,24 @@ class ImageViews:
 
     def _make(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
         """Make one view of a batch in `out`, piece by piece."""
-        chunk, size = self._chunk(rows, out.shape[-1]), out.shape[-1]
-        threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
-        in_bands = _in_bands(rows)
-
-        def work(piece: slice) -> None:
-            mine, pixels, target = draw.part(piece.start, piece.stop), rows[piece], out[piece]
-            axes = self._bands(mine, recipe, size) if in_bands else None
-            for start in range(0, len(pixels), chunk):
-                stop = start + chunk
-                some = None if axes is None else axes[start:stop]
-                self._view(pixels[start:stop], mine.part(start, stop), recipe, target[start:stop], some)
-
-        piece = chunk * (BANDS_AT_ONCE if in_bands else 1)
+        radius = blur_radius(out.shape[-1], recipe.blur_kernel)
+        work, length = _road(rows.device.type)(rows, draw, radius, self.mean, self.std, out)
+        pieces = [slice(i, min(i + length, len(rows))) for i in range(0, len(rows), length)]
         # In inference mode: nothing of it is kept but `out`, and each of the many small operations costs less.
-        side_by_side(work, [slice(i, i + piece) for i in range(0, len(rows), piece)], threads)
-
-    def _view(
-        self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor, axes: list[tuple[Band, Band]] | None
-    ) -> None:
-        """Make one view of a chunk of images in `out`."""
-        b, c = rows.shape[:2]
-        size = out.shape[-1]
-        before, share, after = draw.colours
-        spare = 0 if before is None else 1  # the hue rotation gives one plane more than it takes
-        planes = rows.new_empty(spare + c + 1, b, size, size, dtype=torch.float32)
-        planes[-1] = 1
-        if axes is None:
-            self._cut(rows, draw, recipe, planes[spare:-1])
-        else:
-            for i, (vertical, horizontal) in enumerate(axes):
-                transforms.resample_one(rows[i], vertical, horizontal, planes[spare:-1, i])
-        planes, pixels = planes.flatten(2), out.flatten(2)
-        black, white = (0.0,) * c, (1.0,) * c
-        if before is not None and share is not None:
-            colours.apply_colour(planes[1:], before, black, white, out=pixels)
-            colours.rotate_hue(pixels, share, planes)
-        if draw.threshold is None:
-            colours.apply_colour(planes, after, self.mean, self.std, out=pixels)
-        else:
-            colours.apply_colour(planes, after, black, white, out=pixels)
-            pixels.copy_(colours.solarise(pixels, draw.threshold))
-            for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
-                pixels[:, channel].sub_(mean).div_(std)
-
-    def _bands(self, draw: Draws, recipe: ViewRecipe, size: int) -> list[tuple[Band, Band]]:
-        """Both axes of crop, resize, mirror and blur of some images."""
-        radius = transforms.blur_radius(size, recipe.blur_kernel)
-        vertical = transforms.bands(draw.top, draw.height, size, None, draw.sigma, radius)
-        horizontal = transforms.bands(draw.left, draw.width, size, draw.mirror, draw.sigma, radius)
-        return list(zip(vertical, horizontal, strict=True))
-
-    def _cut(self, rows: Tensor, draw: Draws, recipe: ViewRecipe, out: Tensor) -> None:
-        """Crop, resize, mirror and blur a chunk of images into `out` (C, B, size, size)."""
-        size = out.shape[-1]
-        radius = transforms.blur_radius(size, recipe.blur_kernel)
-        top, left, height, width = draw.top, draw.left, draw.height, draw.width
-        if rows.device.type == "cpu":  # leave out what no crop touches; a GPU would wait for these numbers
-            first, last = int(top.min()), int((top + height).max())
-            start, end = int(left.min()), int((left + width).max())
-            rows = rows[:, :, first:last, start:end]
-            top, left = top - first, left - start
-        down = transforms.resampling(top, height, size, rows.shape[2])
-        across = transforms.resampling(left, width, size, rows.shape[3], draw.mirror)
-        if draw.sigma is not None:
-            chosen = draw.sigma > 0
-            kernel = transforms.blurring(draw.sigma[chosen], size, radius)
-            down[chosen] = torch.bmm(kernel, down[chosen])
-            across[chosen] = torch.bmm(kernel, across[chosen])
-        transforms.resample(rows, down, across, out)
+        side_by_side(work, pieces, torch.get_num_threads() if rows.device.type == "cpu" else 1)
 
 
-def _in_bands(rows: Tensor) -> bool:
-    return rows.device.type == "cpu" and max(rows.shape[2:]) >= LARGE
+@lru_cache
+def _road(device: str) -> Road:
+    """How views are made: by compiled code on a CPU where numba is installed, else by tensors."""
+    if device == "cpu":
+        try:
+            from nearfar.modalities.images.kernels import by_kernels
+
+            return by_kernels
+        except ImportError:
+            pass
+    return by_tensors
 
 
 def _empty(count: int, channels: int, size: int, device: torch.device) -> Tensor:
@@ -329,28 +240,3 @@ def _empty(count: int, channels: int, size: int, device: torch.device) -> Tensor
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, np.float32))
     return torch.empty(shape, device=device)
-
-
-def crop_boxes(
-    area: Tensor, ratio: Tensor, top: Tensor, left: Tensor, recipe: ViewRecipe, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random crops in whole pixels from four uniform numbers per item.
-
-    The area is uniform in `crop_scale`. Of the ratios in `crop_ratio` only those are drawn with which that area fits in
-    the image (log-uniform); if none fits, the nearest one is taken.
-
-    Returns:
-        top, left, height and width, each (B,) float32.
-    """
-    low, high = recipe.crop_scale
-    share = low + (high - low) * area
-    widest, narrowest = (width / height) / share, (width / height) * share
-    first = torch.full_like(share, recipe.crop_ratio[0]).clamp_(narrowest, widest).log_()
-    last = torch.full_like(share, recipe.crop_ratio[1]).clamp_(narrowest, widest).log_()
-    shape = (first + (last - first) * ratio).exp_()
-    pixels = share * (height * width)
-    crop_width = (pixels * shape).sqrt_().round_().clamp_(1, width)
-    crop_height = (pixels / shape).sqrt_().round_().clamp_(1, height)
-    crop_top = (top * (height - crop_height + 1)).floor_().minimum(height - crop_height)
-    crop_left = (left * (width - crop_width + 1)).floor_().minimum(width - crop_width)
-    return crop_top, crop_left, crop_height, crop_width
