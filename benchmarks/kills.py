@@ -1,9 +1,10 @@
 """Kill what writes to a store, again and again at seeded moments: no row is lost, and none is there twice.
 
 Two jobs: texts that are embedded into a store (`embed --store`, in blocks of 20 rows, so that there are many moments
-between two writes and within one), and vectors that are appended to it (`Store.add`). After every kill the store is
-opened and looked at: as many rows as before or more, every id once, every vector that of its id to the bit. At the end
-the job runs to its end, and the store holds what one holds that was never killed.
+between two writes and within one), and vectors that are appended to it (`Store.add`). A kill comes after a random
+number of writes and up to 30 ms. After every kill the store is opened and looked at: as many rows as before or more,
+every id once, every vector that of its id to the bit. At the end the job runs to its end, and the store holds what
+one holds that was never killed.
 
     python -m benchmarks.kills --times 20
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from nearfar.store import Store
-from nearfar.store.place import is_store
+from nearfar.store.place import TABLE, is_store
 
 ROWS, BLOCK, WIDTH = 6000, 20, 64
 JOBS = ("embed", "append")
@@ -74,6 +75,11 @@ def content(path: Path) -> dict[str, str]:
     return found
 
 
+def versions(path: Path) -> int:
+    """How often the store was written to."""
+    return sum(1 for _ in (path / f"{TABLE}.lance" / "_versions").glob("*.manifest"))
+
+
 def begin(job: str, path: Path) -> subprocess.Popen[str]:
     """A job in a process of its own that has come to its work."""
     command = [sys.executable, "-m", "benchmarks.kills", "--one", job, "--folder", str(path)]
@@ -88,9 +94,10 @@ def killed(job: str, folder: Path, times: int, seed: int = 0) -> list[int]:
     counts: list[int] = []
     for _ in range(times):
         before = counts[-1] if counts else 0
-        process = begin(job, path)
-        # In the first rows of a job, in its middle, or within the very writes: anything up to half a second.
-        time.sleep(float(rng.uniform(0.0, 0.5)))
+        writes, process = versions(path) + int(rng.integers(0, 16)), begin(job, path)
+        while versions(path) < writes:
+            assert process.poll() is None, "the job ended before it could be killed"
+        time.sleep(float(rng.uniform(0.0, 0.03)))  # between two writes or within one
         process.send_signal(signal.SIGKILL)
         process.wait()
         held = content(path)

@@ -240,3 +240,27 @@ def test_a_store_is_searched_by_a_vector_in_a_file_compactly_and_against_hubs(
     assert len(again.versions()) > 3
     assert command("store", "compact", tmp_path / "s", "--days", "0").code == 0
     assert len(Store.open(tmp_path / "s").versions()) == 1
+
+
+@pytest.mark.slow
+def test_a_cluster_embeds_the_rows_that_one_process_does(run: Run, tmp_path: Path):
+    pytest.importorskip("ray")
+    texts = [f"text number {row} of many" for row in range(40)]
+    source = TextSource({"text": texts}, names=[f"t{row}" for row in range(40)])
+    first = TextSource({"text": ["another text", *texts[1:12]]}, names=[f"t{row}" for row in range(12)])
+    for name in ("one", "many"):
+        embed_into(run, first, tmp_path / name)
+    one = embed_into(run, source, tmp_path / "one", block=8, batch_size=4)
+    many = embed_into(run, source, tmp_path / "many", block=8, batch_size=4, cluster=True)
+    assert (one.added, one.changed, one.kept) == (many.added, many.changed, many.kept) == (28, 1, 11)
+    for column in ("id", "text", "name", "digest", "data"):
+        assert many.store.column(column).to_pylist() == one.store.column(column).to_pylist()
+    ids = one.store.column("id").to_pylist()
+    np.testing.assert_allclose(many.store.vectors(ids), one.store.vectors(ids), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_append_killed_at_any_moment_is_whole_or_not_at_all(tmp_path: Path):
+    from benchmarks.kills import killed
+
+    assert len(killed("append", tmp_path, 3)) == 3

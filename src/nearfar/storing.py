@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,7 @@ def embed_into(
     block: int = BLOCK,
     progress: bool | None = None,
     exact: bool = False,
+    cluster: bool = False,
 ) -> Stored:
     """Embed data into a store, block by block; rows that are there with the same content are not embedded again.
 
@@ -65,6 +66,7 @@ def embed_into(
         batch_size: rows that the encoder takes at a time.
         block: rows that are written at a time.
         exact: as of `Run.embed`.
+        cluster: let Ray embed blocks on all machines of its cluster (`nearfar.spreading`); they are written here.
 
     Raises:
         ConfigError: the store holds vectors of another model, or another process writes. DataError: the encoder gives
@@ -85,46 +87,85 @@ def embed_into(
     data = source.fingerprint()
     with made.locked():
         _note(made, source, data)
-        return _write(made, run, source, own, data[:16], max(1, block // batch_size) * batch_size, batch_size,
-                      shown(progress), exact)  # fmt: skip
+        work = Work(run, source, batch_size, exact, THUMBNAIL in made.columns)
+        return _write(made, work, own, data[:16], max(1, block // batch_size) * batch_size, shown(progress), cluster)
 
 
-def _write(
-    store: Store,
-    run: Run,
-    source: Source,
-    own: list[str],
-    data: str,
-    block: int,
-    batch_size: int,
-    progress: bool,
-    exact: bool,
-) -> Stored:
+@dataclass(frozen=True)
+class Part:
+    """Rows of the data, and the digests of those that are in the store already (None for others)."""
+
+    rows: np.ndarray
+    known: list[str | None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a part came to: which rows are to be written, whether each is new, their vectors and columns."""
+
+    rows: np.ndarray
+    new: np.ndarray
+    vectors: np.ndarray
+    columns: dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Embeds those rows of a part that are new or have changed."""
+
+    run: Run
+    source: Source
+    batch_size: int
+    exact: bool
+    thumbnails: bool
+
+    def __call__(self, part: Part) -> Made:
+        """Those rows, with their vectors and columns."""
+        now = self.source.digests(part.rows)
+        chosen = np.array([one != other for one, other in zip(now, part.known, strict=True)], dtype=bool)
+        new = np.array([one is None for one in part.known], dtype=bool)
+        rows = part.rows[chosen]
+        if not len(rows):
+            return Made(rows, new[chosen], np.empty((0, 0), np.float32), {})
+        some = self.source.select(rows)
+        vectors = self.run.vectors_of(self.run.method, some, False, self.batch_size, exact=self.exact)
+        columns = {**_columns(some), "digest": [one for one, take in zip(now, chosen, strict=True) if take]}
+        if self.thumbnails:
+            columns[THUMBNAIL] = _thumbnails(self.run, some)
+        return Made(rows, new[chosen], vectors, columns)
+
+
+def _write(store: Store, work: Work, own: list[str], data: str, block: int, progress: bool, cluster: bool) -> Stored:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    there = pc.fill_null(pc.index_in(pa.array(own, pa.string()), value_set=store.column("id")), -1).to_numpy()
-    digests = store.column("digest").combine_chunks()
+    there = pc.index_in(pa.array(own, pa.string()), value_set=store.column("id"))
+    known = store.column("digest").combine_chunks().take(there).to_pylist()
+    # An empty text for a row without a digest, which rows of an import are.
+    known = [one if place is None else one or "" for one, place in zip(known, there.to_pylist(), strict=True)]
+    parts = [
+        Part(np.arange(start, min(start + block, len(own))), known[start : start + block])
+        for start in range(0, len(own), block)
+    ]
+    if cluster:
+        from .spreading import spread
+
+        results: Iterator[Made] = spread(work, parts)
+    else:
+        results = map(work, parts)
     added = changed = 0
     with tqdm(total=len(own), unit=" items", disable=not progress, desc="embedding") as bar:
-        for start in range(0, len(own), block):
-            rows = np.arange(start, min(start + block, len(own)))
-            now = source.digests(rows)
-            new = there[rows] < 0
-            old = ~new
-            known = digests.take(pa.array(there[rows[old]])).to_pylist()
-            old[old] = [one != other for one, other in zip(known, np.array(now)[old], strict=True)]
-            for chosen, write in ((new, store.add), (old, store.upsert)):
+        for part, made in zip(parts, results, strict=True):
+            for chosen, write in ((made.new, store.add), (~made.new, store.upsert)):
                 if chosen.any():
-                    some = source.select(rows[chosen])
-                    vectors = run.vectors_of(run.method, some, False, batch_size, exact=exact)
-                    columns = {**_columns(some), "data": [data] * len(some)}
-                    if THUMBNAIL in store.columns:
-                        columns[THUMBNAIL] = _thumbnails(run, some)
-                    columns["digest"] = [one for one, take in zip(now, chosen, strict=True) if take]
-                    write([own[row] for row in rows[chosen]], vectors, columns)
-            added, changed = added + int(new.sum()), changed + int(old.sum())
-            bar.update(len(rows))
+                    columns = {
+                        name: [one for one, take in zip(values, chosen, strict=True) if take]
+                        for name, values in made.columns.items()
+                    }
+                    columns["data"] = [data] * int(chosen.sum())
+                    write([own[row] for row in made.rows[chosen]], made.vectors[chosen], columns)
+            added, changed = added + int(made.new.sum()), changed + int((~made.new).sum())
+            bar.update(len(part.rows))
     return Stored(store, added, changed, len(own) - added - changed)
 
 

@@ -27,6 +27,9 @@ def embed(
     exact: Annotated[
         bool, typer.Option("--exact", help="Encode row by row, so that a vector is the same bits at any batch size.")
     ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --store: on all machines of a Ray cluster (RAY_ADDRESS).")
+    ] = False,
     path_column: PATHS = None,
     label_column: LABELS = None,
 ) -> None:
@@ -38,6 +41,8 @@ def embed(
 
     if store is not None and (out is not None or devices > 1):
         raise ConfigError("--store writes no other file and uses one device; leave out --out and --devices")
+    if cluster and store is None:
+        raise ConfigError("--cluster embeds into a store; say which with --store, or share devices with --devices")
     out = out or Path("vectors.npz")
     if out.exists() and data.exists() and out.samefile(data):
         raise ConfigError(f"{out} is the data themselves; write the vectors to another file with --out")
@@ -52,7 +57,8 @@ def embed(
     if store is not None:
         from ..storing import embed_into
 
-        done = embed_into(made, source, store, ids=ids, batch_size=batch_size, exact=exact)  # type: ignore[arg-type]
+        how: dict[str, Any] = {"ids": ids, "batch_size": batch_size, "exact": exact, "cluster": cluster}
+        done = embed_into(made, source, store, **how)
         typer.echo(f"{len(done.store)} vectors of width {done.store.width}: {store} "
                    f"({done.added} new, {done.changed} changed, {done.kept} as they were)")  # fmt: skip
         return
