@@ -2,9 +2,10 @@
 
 Vectors are made in blocks by a seed: a mixture of 1,000 Gaussians of width 32, turned into the whole width, with a
 little noise, so that they are about as hard to index as those of encoders. Queries are further rows of the same kind;
-the filter `bucket = 7` lets one row in a hundred through. Every way answers the same queries, one at a time (as many of
-them as fit into 15 s, at least 10), and its recall@10 is against a comparison with every row in float32. Seconds of the clock, with all cores: run it on a quiet
-machine. Memory is the peak of the whole process; while rows come in it is shown after each quarter of them.
+the filter `bucket = 7` lets one row in a hundred through. Every way answers the same queries, one at a time (as many
+of them as fit into 15 s, at least 10), and its recall@10 is against a comparison with every row in float32. Seconds
+of the clock, with all cores: run it on a quiet machine. Memory is the peak of the whole process; while rows come in
+it is shown after each quarter of them.
 
     python -m benchmarks.store                                      1,000,000 x 256, all but the slow index "hnsw"
     python -m benchmarks.store --rows 50000 --ways exact hnsw       some ways only
