@@ -35,7 +35,7 @@ from nearfar.training import TrainingSettings
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-NOT_RUN = ("make", "pip install", "npm pack", "tar ", "python -m benchmarks", ".venv/bin/")
+NOT_RUN = ("make", "curl ", "openssl ", "pip install", "npm pack", "tar ", "python -m benchmarks", ".venv/bin/")
 ITEMS, PER_CLASS = 64, 20
 Command = Callable[..., Any]  # the fixture of conftest.py
 
@@ -125,6 +125,17 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def ask_once(server: Any, sockets: Any) -> None:
+    """In place of a server that answers until it is stopped: its page, and what is like one of its rows."""
+    from starlette.testclient import TestClient
+
+    token = Path("token.txt").read_text().strip() if Path("token.txt").exists() else ""
+    with TestClient(server.config.app, "http://127.0.0.1", headers={"authorization": f"Bearer {token}"}) as client:
+        assert "<h1>" in client.get("/").text
+        row = client.get("/rows", params={"k": 1}).json()["results"][0]
+        assert client.get("/neighbours", params={"id": row["id"]}).json()["results"]
+
+
 def run_command(line: str, command: Command) -> None:
     """Run `nearfar ...` in this process, and see that it says it succeeded."""
     arguments = shlex.split(line, comments=True)[1:]
@@ -134,7 +145,12 @@ def run_command(line: str, command: Command) -> None:
     elif arguments[0] == "demo":  # 10,000 pictures take minutes; here it sees 64, for two steps
         data = [] if "--data" in arguments else ["--data", "pictures.npz"]
         arguments += ["--steps", "2", *data]
-    said = command(*arguments)
+    elif arguments[0] == "serve":
+        arguments = [one.replace("0.0.0.0", "127.0.0.1") for one in arguments] + ["--port", "0"]  # no network here
+    with pytest.MonkeyPatch.context() as patched:
+        if arguments[0] == "serve":
+            patched.setattr("uvicorn.Server.run", ask_once)
+        said = command(*arguments)
     assert said.code == 0, f"{line!r} ended with code {said.code}: {said.err}"
 
 

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from . import check, compare, dedupe, demo, drift, embed, export, fit, lists, look, measure, mine, plan, store, weights  # noqa: F401  (each adds a command)
+from . import (  # noqa: F401  (each adds a command)
+    check,
+    compare,
+    dedupe,
+    demo,
+    drift,
+    embed,
+    export,
+    fit,
+    lists,
+    look,
+    measure,
+    mine,
+    plan,
+    serve,
+    store,
+    weights,
+)
 from .app import app, main
 
 __all__ = ["app", "main"]

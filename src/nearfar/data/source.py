@@ -79,6 +79,10 @@ class Source:
         """The items at these positions as a source; they keep their ids, labels and names."""
         raise NotImplementedError
 
+    def joined(self, others: Sequence[Source]) -> Source:
+        """These items and those of others of the same kind and shape behind them, without labels and names."""
+        raise NotImplementedError
+
     def parts(self) -> list[Source]:
         """Each part of the items, such as the two of a pair, as a source of its own; itself where they have one."""
         return [self]
@@ -197,6 +201,16 @@ class ArraySource(Source):
             details=self.details,
             digests=self._digests,
         )
+
+    def joined(self, others: Sequence[Source]) -> ArraySource:
+        """See `Source.joined`.
+
+        >>> source = ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8))
+        >>> len(source.joined([source, source.select(np.array([1]))]))
+        7
+        """
+        rows = [source.rows(slice(0, len(source))).numpy() for source in (self, *others)]
+        return ArraySource(self.kind, np.concatenate(rows))
 
     def digests(self, index: np.ndarray) -> list[str]:
         """See `Source.digests`."""

@@ -59,7 +59,7 @@ def read_header(path: Path) -> Header:
         raise Unreadable(_reason(error)) from error
 
 
-def read_image(path: Path | bytes, size: int, channels: int) -> np.ndarray:
+def read_image(path: Path | bytes, size: int, channels: int, most: int = MAX_PIXELS) -> np.ndarray:
     """Decode a file, or the content of one, to (channels, size, size) uint8.
 
     The orientation in the EXIF data is applied, the largest centred square is cut out and resized (bicubic,
@@ -67,10 +67,10 @@ def read_image(path: Path | bytes, size: int, channels: int) -> np.ndarray:
     taken.
 
     Raises:
-        Unreadable: as for `read_header`, and when the pixels are truncated or broken.
+        Unreadable: as for `read_header`, when it has more than `most` pixels, and when they are truncated or broken.
     """
     try:
-        with _open(path) as image:
+        with _open(path, most) as image:
             # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the size wanted keeps the resizing exact enough.
             image.draft(image.mode, (2 * size, 2 * size))
             image.load()
@@ -92,7 +92,7 @@ def to_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return pixels[None] if channels == 1 else np.moveaxis(pixels, -1, 0)
 
 
-def _open(path: Path | bytes) -> Image.Image:
+def _open(path: Path | bytes, most: int = MAX_PIXELS) -> Image.Image:
     if isinstance(path, Path):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -102,9 +102,9 @@ def _open(path: Path | bytes) -> Image.Image:
     if (len(path) if isinstance(path, bytes) else status.st_size) == 0:
         raise Unreadable("empty file (0 bytes)")
     image = pillow().open(io.BytesIO(path) if isinstance(path, bytes) else path, formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > most:
         image.close()
-        raise Unreadable(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+        raise Unreadable(f"{image.width} x {image.height} pixels, more than the {most:,} allowed")
     return image
 
 

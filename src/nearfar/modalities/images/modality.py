@@ -24,6 +24,8 @@ from .recipes import multi_crop, resolve
 from .tables import PATH_COLUMNS, TABLE_EXTENSIONS
 from .views import ImageViews, ViewRecipe
 
+_ASKED_PIXELS = 40_000_000  # of a picture to search by, which may come from anyone
+
 
 class ImageOptions(Settings):
     """Settings of reading images and making views of them."""
@@ -152,7 +154,7 @@ class Images:
             raise ConfigError("pictures are searched by a picture or the --id of a row, not by words")
         channels, size = facts["shape"][:2]
         try:
-            return ArraySource("images", read_image(question, size, channels)[None])
+            return ArraySource("images", read_image(question, size, channels, _ASKED_PIXELS)[None])
         except Unreadable as error:
             raise DataError(f"the picture to search by cannot be read: {error}") from None
 

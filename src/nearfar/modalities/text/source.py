@@ -92,6 +92,16 @@ class TextSource(Source):
         found.named = self.named
         return found
 
+    def joined(self, others: Sequence[Source]) -> TextSource:
+        """See `Source.joined`.
+
+        >>> TextSource({"query": ["a cat"]}).joined([TextSource({"query": ["a dog"]})]).columns
+        {'query': ['a cat', 'a dog']}
+        """
+        rows = [source.rows(slice(0, len(source))) for source in (self, *others)]
+        return TextSource({name: [text for part in rows for text in part.columns[place]]
+                           for place, name in enumerate(self.columns)})  # fmt: skip
+
     def called(self, name: str) -> TextSource:
         """The same single texts under another name of their column."""
         (column,) = self.columns.values()
