@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, layer_norm, normalize
 
+import nearfar as nf
 from nearfar import methods
+from nearfar.comparing.plan import contenders
 from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError
 from nearfar.methods.method import Method
 from nearfar.methods.words import MaskedWords, NextWords, ReplacedWords, SaidAgain, WordHead
+from nearfar.modalities import find
 from nearfar.modalities.text.encoders import encoder as named
 from nearfar.modalities.text.encoders import scratch
 from nearfar.modalities.text.encoders.scratch import Recurrent, SmallTransformer
@@ -128,8 +131,8 @@ def test_tasks_beside_a_method_add_their_mean_loss_of_a_word(options: dict[str, 
     for name, weight in options.items():
         more = (method.salt.number,) if name == "masked" else ()
         told = torch.cat([method.tasks[name](method.encoder, view, *more) for view in batch.views]).sum(0)
-        assert got.terms[name].item() == pytest.approx(weight * float(told[0] / told[1]))
-        want += weight * float(told[0] / told[1])
+        assert got.terms[name].item() == pytest.approx(weight * (told[0] / told[1]).item())
+        want += weight * (told[0] / told[1]).item()
     assert got.loss.item() == pytest.approx(want)
     assert method.name == "simcse" and method.width == 8 and "beside" in method.describe()
 
@@ -360,6 +363,15 @@ def test_the_second_net_tells_replaced_words_better_with_the_projection(tmp_path
         z = made.head(made.encoder(rows))
         own, others = (made.replaced(made.encoder, rows, v, 5).sum(0) for v in (z, z.roll(5, 0)))
     assert float(own[0] / own[1]) < 0.9 * float(others[0] / others[1])
+
+
+def test_tasks_are_settings_of_comparisons_and_plans_too(notes: Path):
+    text = find("text")
+    chosen, left_out = contenders(["simcse", ("simcse", {"masked": 0.1})], {"next_word": 0.2}, {}, text)
+    assert [one.settings for one in chosen] == [{"next_word": 0.2}, {"next_word": 0.2, "masked": 0.1}] and not left_out
+    few = {"encoder": "gru-8", "batch_size": 16, "steps": 1}
+    plain, more = (nf.plan(notes, method="simcse", **few, **tasks) for tasks in ({}, {"masked": 0.1}))
+    assert more.held.weights > plain.held.weights
 
 
 def test_every_encoder_of_words_offers_what_is_asked():
