@@ -26,6 +26,12 @@ SMALL: dict[str, Any] = {
     "classes": CLASSES, "queue_from": 0, "centroids": 4, "centroids_from": 1.0, "group": 4, "noise": 7,
     "dropped": 0.0, "layers": 1,
 }  # fmt: skip
+# What single methods need beside it.
+OWN: dict[str, dict[str, Any]] = {
+    "invp": {"items": 22, "links": 2, "hardest": 6, "walk_from": 0.3},
+    "gml": {"least": 2},
+    "sepclr": {"background": 1},
+}
 ROLES = ["whole", "whole", "small"]
 
 
@@ -61,7 +67,7 @@ class Trial:
         kind = catalogue()[self.method]
         options = {k: v for k, v in SMALL.items() if k in kind.Options.model_fields}
         encoder = Recurrent(8, dropout=0.0) if self.words else Encoder()
-        made = kind(encoder, kind.Options(**{**options, **self.options}))
+        made = kind(encoder, kind.Options(**{**options, **OWN.get(self.method, {}), **self.options}))
         return with_tasks(made, PretextOptions(**self.tasks)).double()
 
     @property

@@ -18,6 +18,7 @@ from .entries import Entries
 from .evaluate import ALL_PROBES, MATCH_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
+from .information import correlated_gaussians, gaussian_information, information
 from .maps import feature_map, pixel_map
 from .metric import Metric
 from .neighbours import Neighbours, knn_predict, nearest
@@ -71,6 +72,7 @@ __all__ = [
     "compare_table",
     "confusion_matrix",
     "contrast_accuracy",
+    "correlated_gaussians",
     "dense_probe",
     "effective_rank",
     "enrol",
@@ -79,8 +81,10 @@ __all__ = [
     "feature_map",
     "few_shot_probe",
     "finetune_probe",
+    "gaussian_information",
     "geometry",
     "hubness",
+    "information",
     "knn_predict",
     "length_bias",
     "linear_probe",

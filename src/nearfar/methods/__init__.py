@@ -12,6 +12,8 @@ from .denosent import TSDAE, DenoSent
 from .densecl import DenseCL
 from .diffcse import DiffCSE
 from .dino import DINO
+from .gml import LongTail
+from .invp import InvP
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
@@ -19,6 +21,7 @@ from .pairs import Pairs
 from .pixpro import PixPro
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
+from .sepclr import Separated
 from .simclr import SimCLR
 from .simcse import SimCSE
 from .simcse_settings import DCLR, ClusterNS, ESimCSE, GSInfoNCE
@@ -37,6 +40,7 @@ _METHODS: tuple[type[Method], ...] = (
     SupCon,
     MoCo,
     NNCLR,
+    InvP,
     BYOL,
     SimSiam,
     Barlow,
@@ -46,6 +50,8 @@ _METHODS: tuple[type[Method], ...] = (
     DINO,
     Triplet,
     Proxy,
+    LongTail,
+    Separated,
     DenseCL,
     PixPro,
     Pairs,
@@ -104,6 +110,8 @@ __all__ = [
     "DiffCSE",
     "ESimCSE",
     "GSInfoNCE",
+    "InvP",
+    "LongTail",
     "Method",
     "MethodOptions",
     "MoCo",
@@ -111,6 +119,7 @@ __all__ = [
     "PixPro",
     "PretextOptions",
     "Proxy",
+    "Separated",
     "SimCLR",
     "SimCSE",
     "SimSiam",

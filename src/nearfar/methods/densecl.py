@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from ..data.batch import Batch
 from ..models import MomentumCopy, Queue, cells_of, map_width, projector
 from ..objectives import best_matches
-from .average import averaged
+from .average import averaged, weighed
 from .method import Contrast
 from .moco import MoCo, MoCoOptions
 
@@ -78,14 +78,7 @@ class DenseCL(MoCo):
         dense = averaged([self._cells(projections[i], projections[j], batch.ids) for i, j in pairs])
         means = [self.together(projections[j]["mean_key"].detach()) for j in asked]
         self._new_cells = torch.cat(means), self.together(batch.ids).repeat(len(asked))
-        parts = (("", whole, 1 - share), ("dense_", dense, share))
-        terms = {f"{kind}{name}": part * value for kind, said, part in parts for name, value in said.terms.items()}
-
-        def at_chance() -> float | None:
-            values = [part * said.chance for _, said, part in parts if said.chance is not None]
-            return sum(values) if len(values) == len(parts) else None
-
-        return Contrast((1 - share) * whole.loss + share * dense.loss, terms, at_chance)
+        return weighed([("", whole, 1 - share), ("dense_", dense, share)])
 
     def _cells(self, asking: dict[str, Tensor], asked: dict[str, Tensor], ids: Tensor) -> Contrast:
         """InfoNCE of each cell against its match and the far cells."""

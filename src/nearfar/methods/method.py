@@ -175,7 +175,11 @@ class Method(nn.Module):
 
     def judged(self, *views: Tensor, **how: Any) -> Contrast:
         """The objective on some projections, with its value at chance: who is near whom decides it, batch by batch."""
-        objective, held = self.objective, [view.detach() for view in views]
+        return self.judged_by(self.objective, *views, **how)
+
+    def judged_by(self, objective: Objective, *views: Tensor, **how: Any) -> Contrast:
+        """The same by another objective than the first of the method."""
+        held = [view.detach() for view in views]
 
         def at_chance() -> float | None:
             with torch.no_grad():

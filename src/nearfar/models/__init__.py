@@ -11,16 +11,18 @@ from nearfar.models.heads import AdaptiveHeads, NonNegative, projector
 from nearfar.models.maps import cells_of, map_width, with_map
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
 from nearfar.models.momentum import MomentumCopy, StillCopy, ramp
+from nearfar.models.parts import TwoParts
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.propagation import Propagation
 from nearfar.models.prototypes import Prototypes
-from nearfar.models.queue import Queue
+from nearfar.models.queue import LabelledQueue, Queue
 from nearfar.models.record import Record
 
 __all__ = [
     "AdaptiveHeads",
     "Centroids",
     "Draws",
+    "LabelledQueue",
     "LinkedBank",
     "MomentumCopy",
     "NonNegative",
@@ -30,6 +32,7 @@ __all__ = [
     "Record",
     "SharedBatchNorm",
     "StillCopy",
+    "TwoParts",
     "average_gradients",
     "cells_of",
     "dropout_rate",

@@ -62,3 +62,25 @@ class LinkedBank(nn.Module):
             newest = self.links[newest].flatten(1)
             reached.append(newest)
         return torch.cat(reached, 1)
+
+    def purity(self, labels: Tensor, steps: int = 3) -> list[float]:
+        """For walks of 1 to `steps` steps: of the items that the last step reaches, the share of the item's own label.
+
+        Items met as often as reached, the item itself left out; labels (items,) of which -1 is unknown and does not
+        count. Chance gives the sum of the squared shares of the labels; NaN where nothing is linked.
+
+        >>> bank = LinkedBank(4, 2, links=1, momentum=0.0)
+        >>> bank.link(bank.vectors, torch.arange(4))
+        >>> bank.links.copy_(torch.tensor([[1], [2], [3], [0]])).shape
+        torch.Size([4, 1])
+        >>> bank.purity(torch.tensor([0, 0, 1, 1]), steps=2)
+        [0.5, 0.0]
+        """
+        items = torch.arange(len(self.vectors), device=self.links.device)
+        labels, newest, shares = labels.to(items.device), items[:, None], []
+        for _ in range(steps):
+            newest = self.links[newest].flatten(1)
+            counted = (newest != items[:, None]) & (labels[newest] >= 0) & (labels >= 0)[:, None]
+            same = labels[newest] == labels[:, None]
+            shares.append(float(same[counted].double().mean()))
+        return shares

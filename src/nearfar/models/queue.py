@@ -70,3 +70,53 @@ class Queue(nn.Module):
             return queries.detach()
         held = self.rows()[0].to(queries.dtype)
         return held[(queries @ normalize(held, dim=1).T).argmax(1)]
+
+
+class LabelledQueue(Queue):
+    """A queue of labelled vectors that keeps the newest `size` of all and, however rare a class is, some of it.
+
+    Beside the newest rows of each class, `least` of them, the newest of all are held; frequent classes fill the rest in
+    proportion. Rows are kept in order of age; `ids` are labels, and rows whose label is -1 are not held.
+
+    Args:
+        size: vectors it holds, at least `least` for each class that there is. width: their length.
+        least: how many of a class stay, if there were so many.
+
+    Source: Suh & Seo 2023; bluecdm/Long-tailed-recognition moco/builder.py, which gives each class slots of its own,
+    `least` and a share by its size.
+
+    >>> queue = LabelledQueue(4, 1, least=1)
+    >>> queue.push(torch.arange(6.0)[:, None], torch.tensor([7, 0, 0, 0, 0, 0]))
+    >>> queue.rows()[0][:, 0].tolist(), queue.rows()[1].tolist()
+    ([0.0, 3.0, 4.0, 5.0], [7, 0, 0, 0])
+    """
+
+    def __init__(self, size: int, width: int, least: int = 5) -> None:
+        super().__init__(size, width)
+        self.least = least
+
+    @torch.no_grad()
+    def push(self, vectors: Tensor, ids: Tensor) -> None:
+        """Add vectors (B, width) of these labels (B,)."""
+        held, held_ids = self.rows()
+        ages, labels = torch.cat([held, vectors.to(held.dtype)]), torch.cat([held_ids, ids])
+        ages, labels = ages[labels >= 0], labels[labels >= 0]
+        kept = self._kept(labels.flip(0)).flip(0)
+        count = int(kept.sum())
+        self.vectors[:count], self.ids[:count] = ages[kept], labels[kept]
+        self.pointer.fill_(count % self.size)
+        self.filled.fill_(count)
+
+    def _kept(self, labels: Tensor) -> Tensor:
+        """Which rows stay, of these labels (M,) from the newest to the oldest."""
+        order = labels.argsort(stable=True)
+        by_class = labels[order]
+        place = torch.arange(len(labels), device=labels.device)
+        begins = torch.ones_like(by_class, dtype=torch.bool)
+        begins[1:] = by_class[1:] != by_class[:-1]
+        rank = torch.empty_like(place)  # 0 for the newest of its class
+        rank[order] = place - torch.where(begins, place, 0).cummax(0).values
+        first = torch.where(rank < self.least, 0, 1) * len(labels) + place
+        kept = torch.zeros_like(labels, dtype=torch.bool)
+        kept[first.argsort()[: self.size]] = True
+        return kept
