@@ -30,7 +30,8 @@ SMALL: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "invp": {"items": 22, "links": 2, "hardest": 6, "walk_from": 0.3},
     "gml": {"least": 2},
-    "sepclr": {"background": 1},
+    # By its own weights, of 1000, plain steps of this length lead so far that only rounding is left to compare.
+    "sepclr": {"background": 1, "salient": 1.0, "nothing": 1.0, "independence": 1.0},
 }
 ROLES = ["whole", "whole", "small"]
 
