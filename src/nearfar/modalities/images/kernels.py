@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nearfar.modalities.images.draws import Draws
 
+# Said here anew, as in `transforms`: what was compiled is kept until this file changes, and no other.
 NEGLIGIBLE = 1e-12  # weights of a blur below this are dropped
 LINES = 96  # rows, of all channels, that are laid on their side at once: they should stay in cache
 PIECES = 4  # of a batch, for each thread
@@ -141,7 +142,7 @@ def _across(
 
 @_part
 def _colour(planes: np.ndarray, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A map ``[A | B]`` as weights of an even number of values of a pixel, and ``B x̄``."""
+    """What a map ``[A | B]`` gives to each channel: the rows of A, with a zero to spare, and ``B x̄``."""
     size, values = planes.shape[1], colour.shape[1] // 2
     weights = np.zeros((len(colour), values + 1), np.float32)
     offsets = np.zeros(len(colour), np.float32)
