@@ -150,6 +150,24 @@ def test_searches_together_are_searches_alone(pictures: Store, served: Serve):
     assert [len(one) for one in together[:4]][::2] == [1, 4]
 
 
+def test_requests_for_one_row_together(texts: Store, served: Serve, monkeypatch: pytest.MonkeyPatch):
+    client, gate, answers = served(texts), threading.Event(), []
+    work = client.service.lanes[2]._work
+    monkeypatch.setattr(client.service.lanes[2], "_work", lambda jobs: (gate.wait(60), work(jobs))[1])
+
+    def ask() -> None:
+        answers.append(client.get("/row", params={"id": "n1", "vector": True}).json())
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(client.service.lanes[2]) == 3)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert answers == [answers[0]] * 4 and answers[0]["columns"]["text"] == TEXTS[1]
+
+
 def test_a_store_of_unknown_vectors_is_searched_by_rows_and_vectors(tmp_path: Path, served: Serve):
     store = Store.create(tmp_path / "s", 2, columns={"kind": "string"})
     store.add(["a", "b/../c", "~x"], np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), {"kind": ["x", "y", None]})

@@ -45,16 +45,13 @@ class Names:
         return f"{last_part(name)}~{key}"
 
     def known(self, shown: str) -> str | None:
-        """The id that is shown so; None where there is none."""
+        """The id that is shown so, if there is a row of it; None where there is surely none."""
         if "id" not in self.hidden:
-            return shown if not is_path(shown) and self._has(f"id = {quoted(shown)}") else None
+            return shown
         tail = shown[: -_KEY - 1]
         wanted = f"id = {quoted(shown)}" + (f" OR ends_with(id, {quoted(tail)})" if tail else "")
         found = (one for batch in self._store.blocks(wanted, ["id"]) for one in batch["id"].to_pylist())
         return next((one for one in found if self.shown(one) == shown), None)
-
-    def _has(self, where: str) -> bool:
-        return next(self._store.blocks(where, ["id"]), None) is not None
 
     def columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of a row as answers show them, without empty ones."""

@@ -173,8 +173,7 @@ class Service:
         Raises:
             Refused: there is no such row.
         """
-        found: dict[str, Any] = await self._rows.ask(shown)
-        return found
+        return dict(await self._rows.ask(shown))  # requests for one row get one answer
 
     def _rows_all(self, shown: Sequence[str]) -> list[dict[str, Any] | Exception]:
         ids = {one: self.names.known(one) for one in shown}
