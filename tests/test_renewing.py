@@ -20,24 +20,7 @@ SETTINGS: dict[str, Any] = {
     **{"method": "pairs", "encoder": "ngrams-16", "steps": 12, "batch_size": 8, "log_every": 1, "progress": False},
     **{"refresh": 4, "negatives": 2, "percentage": 0, "depth": 10},
 }
-WORDS = [
-    "red",
-    "blue",
-    "green",
-    "round",
-    "flat",
-    "tall",
-    "old",
-    "new",
-    "warm",
-    "cold",
-    "soft",
-    "hard",
-    "loud",
-    "calm",
-    "dark",
-    "bright",
-]
+WORDS = ("red", "blue", "green", "round", "flat", "tall", "old", "new", "warm", "cold", "soft", "hard", "loud", "calm")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from .evaluation import (
     Difference,
     Evaluation,
     EvaluationSettings,
+    Quality,
     compare,
     dense_probe,
     evaluate_vectors,
     feature_map,
     finetune_probe,
     pixel_map,
+    reordered_quality,
     sections,
 )
 from .matching import Matches, evaluations, of_collection, wanted
@@ -39,6 +41,7 @@ from .methods.method import Method
 from .modalities import Masked, Views
 from .opening import Untrained, open_run
 from .run import Run, save, shown
+from .scoring import scorer_of
 from .training import TrainingSettings
 
 OURS, UNTRAINED, UNTOUCHED = "nearfar", "untrained encoder", "pretrained encoder, untouched"
@@ -112,6 +115,7 @@ def evaluate(
     progress: bool | None = None,
     on_step: Say | None = None,
     devices: int = 1,
+    rerank: Run | str | Path | None = None,
     **settings: Any,
 ) -> Assessment:
     """Measure a run on labelled data, beside raw features and the untrained encoder.
@@ -131,6 +135,8 @@ def evaluate(
         progress: show bars; on a terminal only when None.
         on_step: told what is being done.
         devices: processes that share the rows that are embedded; the probes are those of one.
+        rerank: a run whose scores put in order what the run has found ("search"; see `nearfar.scoring.scorer_of`), of
+            each query the first `rerank_depth`.
         settings: any of `EvaluationSettings`: per_class, draws, k, seed, finetune_steps, dense_cells, ...
 
     Raises:
@@ -155,12 +161,15 @@ def evaluate(
     else:
         collection = run.collection(data if test is None else test)
         if collection is not None:
-            return _matched(run, of_collection(collection), probes, chosen, baselines, devices, progress, say)
+            judged = of_collection(collection)
+            return _matched(run, judged, probes, chosen, baselines, devices, progress, say, rerank)
         first, other = run.read(data, progress)
         other = other if test is None else run.read(test, progress)[0]
         matches = wanted(first, other, probes)
         if matches is not None:
-            return _matched(run, matches, probes, chosen, baselines, devices, progress, say)
+            return _matched(run, matches, probes, chosen, baselines, devices, progress, say, rerank)
+        if rerank is not None:
+            raise ConfigError("what a search finds is put in order; these data say of classes, not of what is relevant")
         train, held = _labelled(first, other, test_share, chosen.seed)
     probes = probes or PROBES
     looks = _looks(run, baselines, devices)
@@ -289,11 +298,45 @@ def _matched(
     devices: int,
     progress: bool | None,
     say: Say,
+    rerank: Run | str | Path | None,
 ) -> Assessment:
     """By data that say what belongs together."""
-    looks = {look.name: partial(look.vectors, progress=progress) for look in _looks(run, baselines, devices)}
+    looks: dict[str, Callable[[Source], np.ndarray]] = {
+        look.name: partial(look.vectors, progress=progress) for look in _looks(run, baselines, devices)
+    }
+    if rerank is not None and matches.relevance is None:
+        raise ConfigError("what a search finds is put in order; pairs with scores are not searched")
+    looks[OURS] = cache(looks[OURS])
     found, ours = evaluations(matches, probes or matches.probes[:1], chosen, looks, say)
+    if rerank is not None:
+        name, quality = _reordered(matches, rerank, looks[OURS], chosen, say)
+        found[name] = Evaluation(counts=found[OURS].counts)
+        found[name].add_quality("search", quality)
     return Assessment(found, _gains(found), matches.queries, matches.queries, ours, matches)
+
+
+def _reordered(
+    matches: Matches,
+    rerank: Run | str | Path,
+    vectors: Callable[[Source], np.ndarray],
+    chosen: EvaluationSettings,
+    say: Say,
+) -> tuple[str, Quality]:
+    """What the first search reaches once another run has put its lists in order, and what to call it."""
+    assert matches.relevance is not None
+    judge = rerank if isinstance(rerank, Run) else open_run(rerank, matches.documents)
+    name = f"re-ranked by {judge.path.name if judge.trained else rerank}"
+    say(f"{name}: search")
+    return name, reordered_quality(
+        vectors(matches.queries),
+        vectors(matches.documents),
+        matches.relevance,
+        scorer_of(judge, matches.queries, matches.documents).score,
+        chosen.measures,
+        depth=chosen.rerank_depth,
+        resamples=chosen.resamples,
+        seed=chosen.seed,
+    )
 
 
 def _labelled(train: Source, held: Source | None, test_share: float, seed: int) -> tuple[Source, Source]:

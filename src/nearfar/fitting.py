@@ -70,6 +70,15 @@ def trainer_of(
         method.spread(Strategy(SPREAD))
     facts = run.config["source"] if renewal is None else renewal.source.facts()
     views = run.modality.views(facts, method.options.views, run.options, method.encoder)
+    if "joint" in method.asks:
+        if renewal is not None:
+            raise ConfigError(f"{method.name} judges pairs and finds none; mine for it: nearfar mine --training FILE")
+        views = views.joint()  # type: ignore[attr-defined]
+        if "far" not in views.roles:
+            raise ConfigError(
+                f"{method.name} learns from given negatives, and these pairs have none; nearfar mine --training FILE "
+                "writes them"
+            )
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
     identity |= {k: run.config[k] for k in ("start", "pretext") if k in run.config}
     if mining.given():

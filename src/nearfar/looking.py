@@ -117,6 +117,8 @@ def _lacking(kind: type[methods.Method], made: Modality, source: Source) -> str:
         return "needs labels of two or more classes"
     if source.details.get("far") and not kind.takes_far:
         return "has no use for negatives, which can be left out"
+    if "joint" in kind.asks and not source.details.get("far"):
+        return "needs pairs with negatives"
     views = get_type_hints(made.views)["return"]
     if lacking := [asked for asked in kind.asks if not hasattr(views, asked)]:
         return f"asks for views {' and '.join(lacking)}"

@@ -39,6 +39,7 @@ def test_every_setting_reaches_a_probe() -> None:
         *(f"finetune_{key}" for key in settings.of_finetune()),
         *(f"dense_{key}" for key in settings.of_dense()),
         "measures",  # of `search_quality`, by `nearfar.matching.measure`
+        "rerank_depth",  # of `reordered_quality`, by `nearfar.evaluate`
     }
     assert set(EvaluationSettings.model_fields) <= given
 

@@ -42,6 +42,9 @@ def evaluate(
     seed: Annotated[Whole, typer.Option(help="Of splits, draws and fine-tuning (0).", min=0)] = None,
     baselines: Annotated[bool, typer.Option(help="Also measure raw features and the untrained encoder.")] = True,
     devices: Annotated[int, typer.Option(help="Embed the rows on so many devices, a process each.", min=1)] = 1,
+    rerank: Annotated[
+        Text, typer.Option(help="A run whose scores put in order what a search finds (its first 100).")
+    ] = None,
     page: Annotated[Where, typer.Option("--report", help="Also write a report page to this file.")] = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
@@ -75,6 +78,7 @@ def evaluate(
         backgrounds=backgrounds,
         on_step=say,
         devices=devices,
+        rerank=rerank,
         **settings,
     )
     typer.echo(str(found))

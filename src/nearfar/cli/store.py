@@ -36,6 +36,8 @@ def search(
         Text, typer.Option(help="By compact vectors, scored again in full: int8, binary, or a width such as 128.")
     ] = None,
     scores: Annotated[str, typer.Option(help="cosine, or csls or proximity, by which hubs gain nothing.")] = "cosine",
+    rerank: Annotated[Text, typer.Option(help="A run whose scores put in order what is found by words.")] = None,
+    depth: Annotated[int, typer.Option(help="Rows that are put in order, with --rerank.", min=1)] = 100,
     json_: JSON = None,
 ) -> None:
     """Search a STORE: the rows nearest to a QUERY in words, to a picture, to one of its rows, or to a vector."""
@@ -49,11 +51,17 @@ def search(
     if lexical and hybrid:
         raise ConfigError("choose one of --lexical and --hybrid")
     asked = query if file is None else file.read_bytes()
+    if rerank is not None and query is None:
+        raise ConfigError("--rerank puts in order what is found by words; give a query in words")
     hits = searching(
-        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=k, where=where,
+        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=k if rerank is None else max(k, depth), where=where,
         approximate=approximate, compact=compact, scores=scores, column=column,
         words="lexical" if lexical else "hybrid" if hybrid else "meaning",
     )  # fmt: skip
+    if rerank is not None:
+        from ..scoring import reordered
+
+        hits = reordered(hits, query or "", rerank)[:k]
     shown = [name for name in ("label", "text", "name") if name in opened.columns]
     shown = [name for name in shown if any(hit.columns[name] is not None for hit in hits)]
     if "text" in shown or all(hit.columns.get("name") == hit.id for hit in hits):

@@ -27,7 +27,7 @@ from .probes import FewShotResult, ProbeResult, few_shot_probe, linear_probe
 from .quality import Quality, compare_quality
 from .ranking import Scoring, rank_scores
 from .retrieval import Retrieval, retrieval
-from .search import reranking_quality, run_quality, search_quality
+from .search import reordered_quality, reranking_quality, run_quality, search_quality
 from .segmentation import Segmentation, score_masks
 from .settings import EvaluationSettings
 from .similarity import pair_scores, similarity_quality
@@ -95,6 +95,7 @@ __all__ = [
     "paired_difference",
     "pixel_map",
     "rank_scores",
+    "reordered_quality",
     "reranking_quality",
     "retrieval",
     "run_quality",

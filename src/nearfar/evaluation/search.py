@@ -5,7 +5,7 @@ The search is exact and goes block by block: memory is that of the lists, never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from nearfar.errors import DataError
 
 from .checks import Labels, Vectors, as_vectors, same_width
 from .entries import Entries, Named, entries_of, numbered
-from .neighbours import Similarity, nearest
+from .neighbours import Neighbours, Similarity, nearest
 from .quality import Quality, of_means
 from .ranking import MEASURES, Scoring, depth_of, rank_scores, title
 from .similarity import pair_scores
@@ -59,6 +59,38 @@ def search_quality(
     found = nearest(q, d, min(deepest, len(d)), metric, exclude)
     settings = {"metric": metric, "depth": deepest}
     return _quality(entries_of(found, len(d)), relevance, measures, rules, settings, resamples, seed)
+
+
+def reordered_quality(
+    queries: Vectors,
+    documents: Vectors,
+    relevance: Entries,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    measures: Sequence[str] = MEASURES,
+    metric: Similarity = "cosine",
+    depth: int = 100,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Quality:
+    """Like `search_quality`, but the `depth` documents that are found are put in the order of other scores.
+
+    score: (rows of queries (Q,), rows of documents (Q, depth)) to (Q, depth); where they are equal the first search
+    decides.
+
+    >>> found = reordered_quality(
+    ...     np.eye(3), np.eye(3), Entries([0], [2], [1], (3, 3)), lambda rows, index: index, ["mrr@10"]
+    ... )
+    >>> found.metrics["mrr@10"].value
+    1.0
+    """
+    q, d = _fitting(queries, documents, relevance)
+    found = nearest(q, d, min(depth, len(d)), metric)
+    scores = np.asarray(score(np.arange(len(q)), found.index))
+    order = np.argsort(-scores, axis=1, kind="stable")
+    lists = Neighbours(*(np.take_along_axis(values, order, 1) for values in (scores, found.index)))
+    settings = {"metric": metric, "depth": depth, "reordered": True}
+    run = entries_of(lists, len(d))
+    return _quality(run, relevance, measures, Scoring(ties="stable"), settings, resamples, seed)
 
 
 def run_quality(

@@ -35,6 +35,7 @@ class EvaluationSettings(Settings):
     clusters: int | None = Field(None, ge=2, description="groups; as many as classes when unset (clustering)")
     cluster_seeds: int = Field(5, ge=1, description="runs of k-means that are averaged (clustering)")
     measures: Sequence[str] = Field(MEASURES, description="figures of ranked lists (search)")
+    rerank_depth: int = Field(100, ge=1, description="documents of each query that a re-ranker puts in order (search)")
     finetune_steps: int = Field(300, ge=1, description="updates (finetune)")
     finetune_lr: float = Field(1e-3, gt=0, description="highest learning rate (finetune)")
     finetune_batch_size: int = Field(64, ge=2, description="rows of an update (finetune)")

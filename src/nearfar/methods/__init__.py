@@ -22,6 +22,7 @@ from .pixpro import PixPro
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
 from .sepclr import Separated
+from .ranker import Ranker
 from .simclr import SimCLR
 from .simcse import SimCSE
 from .simcse_settings import DCLR, ClusterNS, ESimCSE, GSInfoNCE
@@ -67,6 +68,7 @@ _METHODS: tuple[type[Method], ...] = (
     DiffCSE,
     DenoSent,
     TSDAE,
+    Ranker,
 )
 
 
@@ -120,6 +122,7 @@ __all__ = [
     "PretextOptions",
     "Proxy",
     "Separated",
+    "Ranker",
     "SimCLR",
     "SimCSE",
     "SimSiam",

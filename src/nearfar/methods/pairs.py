@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
 
-from ..contrast import Composition, LearnedTemperature, Objective
+from ..contrast import (
+    Composition,
+    Dot,
+    LearnedTemperature,
+    MaxSim,
+    MutualMaxSim,
+    NegativeGaussianKL,
+    Objective,
+    Similarity,
+    packed,
+)
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..models import StillCopy
@@ -18,11 +29,19 @@ from ..objectives.graded import GradedPairs
 from .average import averaged
 from .method import Contrast, Method, MethodOptions
 
+TOKENS = {"maxsim": MaxSim, "mutual": MutualMaxSim}
+LEAST = 1e-6  # variance, before its logarithm
+
 
 class PairsOptions(MethodOptions):
     """Options of given pairs."""
 
     projection: int = Field(0, ge=0, description="width of a head that only the objective sees; 0 for none")
+    similarity: Literal["cosine", "dot", "maxsim", "mutual", "gaussian"] = Field(
+        "cosine",
+        description="of an anchor and a candidate: cosine; dot; maxsim, the best matches of tokens (ColBERT); mutual, "
+        "those from both sides; gaussian, divergence of means and variances",
+    )
     temperature: float = Field(0.05, gt=0, description="divides every score")
     learn_temperature: bool = Field(False, description="whether the temperature is learned, from that value on")
     objective: str = Field(
@@ -53,16 +72,29 @@ class PairsOptions(MethodOptions):
         given = [name for name in ("own_weight", "guide_margin") if getattr(self, name) is not None]
         if given and self.objective != "MultipleNegatives":
             raise ConfigError(f"{given[0]} is of the objective MultipleNegatives, and objective = {self.objective!r}")
+        if self.similarity != "cosine" and (self.widths or self._takes("similarity") is None):
+            what = "widths" if self.widths else f"objective = {self.objective!r}"
+            raise ConfigError(f"{what} compares by cosine; leave out similarity = {self.similarity!r}")
         return self
 
-    def made(self) -> Objective:
-        """The objective that these options say."""
+    def _takes(self, name: str) -> Any:
+        return catalogue()[self.objective].__dataclass_fields__.get(name)  # type: ignore[attr-defined]
+
+    def compared(self, width: int) -> Similarity | None:
+        """The similarity of rows, or of rows of tokens of so many numbers; the objective's own where None."""
+        if self.similarity in TOKENS:
+            return TOKENS[self.similarity](token_width=width)
+        return {"gaussian": NegativeGaussianKL(), "dot": Dot(), "cosine": None}[self.similarity]
+
+    def made(self, width: int = 1) -> Objective:
+        """The objective that these options say; `width` of a token, where tokens are compared."""
         kind = catalogue()[self.objective]
         start = self.temperature
-        more = {"temperature": LearnedTemperature(start) if self.learn_temperature else start}
+        more: dict[str, Any] = {"temperature": LearnedTemperature(start) if self.learn_temperature else start}
         more |= {name: value for name in ("own_weight", "guide_margin") if (value := getattr(self, name)) is not None}
-        takes = kind.__dataclass_fields__  # type: ignore[attr-defined]
-        objective: Objective = kind(**{name: value for name, value in more.items() if name in takes})
+        if (similarity := self.compared(width)) is not None:
+            more["similarity"] = similarity
+        objective: Objective = kind(**{name: value for name, value in more.items() if self._takes(name)})
         return Matryoshka(of=objective, widths=self.widths) if self.widths else objective
 
 
@@ -74,10 +106,11 @@ def _takes_pairs(entry: type[Objective]) -> bool:
 class Pairs(Method):
     """Anchors find their given partners among those of the whole batch, and among rows that are given as far.
 
-    encoder -> objective, without a head unless one is asked for. The first view holds the anchors, every further one
-    partners, of which the values are averaged; views of the role "far" (hard negatives) are further candidates for all
-    anchors. Rows of one id are known to be the same item and never pushed apart. Objectives of graded pairs take how
-    alike the two are from the data, and have no far rows.
+    encoder -> objective, without a head unless one is asked for. Where tokens are compared each goes through a linear
+    head, and for Gaussians the head gives means and variances, by the softplus of the other half. The first view holds
+    the anchors, every further one partners, of which the values are averaged; views of the role "far" (hard negatives)
+    are further candidates for all anchors. Rows of one id are known to be the same item and never pushed apart.
+    Objectives of graded pairs take how alike the two are from the data, and have no far rows.
     Source: Henderson et al. 2017, section 4 (in-batch negatives); Karpukhin et al. 2020 (with given ones).
     """
 
@@ -93,19 +126,43 @@ class Pairs(Method):
     def __init__(self, encoder: nn.Module, options: PairsOptions) -> None:
         super().__init__(encoder, options)
         self.head: nn.Module = nn.Identity()
-        if options.projection:
+        width = self.width
+        if options.similarity in TOKENS:
+            if not hasattr(encoder, "record"):
+                raise ConfigError(f"similarity = {options.similarity!r} compares tokens, which this encoder has not")
+            width = int(getattr(encoder, "token_width", self.width))
+            if options.projection:
+                self.head, width = nn.Linear(width, options.projection, bias=False), options.projection
+        elif options.similarity == "gaussian":
+            self.head = nn.Linear(self.width, 2 * (options.projection or self.width))
+        elif options.projection:
             self.head = projector(self.width, options.hidden or self.width, options.projection)
-        self.objective = options.made()
+        self.objective = options.made(width)
         self.guide = StillCopy(encoder) if options.guide_margin is not None else None
 
-    def project(self, rows: Tensor) -> Tensor:
-        """Encoder, and head where there is one."""
+    def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
+        """Encoder, and head where there is one; of tokens a row holds them all."""
+        if self.options.similarity in TOKENS:
+            seen = self.encoder.record(rows)  # type: ignore[operator]
+            tokens = packed(self.head(seen.tokens), seen.mask, length=rows.shape[1])
+            return {"projection": seen.embedding.detach(), "tokens": tokens}
         projection: Tensor = self.head(self.encoder(rows))
+        if self.options.similarity == "gaussian":
+            mean, spread = projection.chunk(2, 1)
+            return torch.cat([mean, softplus(spread).clamp_min(LEAST).log()], 1)
         return projection
+
+    def compared(self, projections: list[Any]) -> list[Tensor]:
+        """The rows that the objective compares, all of one width."""
+        if self.options.similarity not in TOKENS:
+            return projections
+        rows = [projection["tokens"] for projection in projections]
+        width = int(self.together(torch.tensor([max(one.shape[1] for one in rows)], device=rows[0].device)).max())
+        return [pad(one, (0, width - one.shape[1])) for one in rows]
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective of anchors and partners, with what is given as far."""
-        whole = batch.whole
+        projections, whole = self.compared(projections), batch.whole
         if len(whole) < 2:
             raise ConfigError("pairs needs two views of every item: two columns, or views=2")
         far = [number for number, role in enumerate(batch.roles) if role == "far"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from .recipes import TextRecipe, resolve
 from .texts import Texts
 from .variants import Variants
 from .words import Words, phrases
+
+if TYPE_CHECKING:
+    from .joint import JointViews
 
 
 class TextViews:
@@ -108,6 +111,16 @@ class TextViews:
     def plain(self, texts: Texts) -> Tensor:
         """Token ids of the first column."""
         return self._tokens(texts.columns[0], texts.names[0])
+
+    def joint(self) -> JointViews:
+        """Views of an anchor and a candidate as one text, for encoders that read both at once.
+
+        Raises:
+            ConfigError: the items are no pairs, or the encoder reads one text alone.
+        """
+        from .joint import JointViews
+
+        return JointViews(self.names, self.encoder, self.prompts)
 
     def config(self) -> dict[str, Any]:
         """All settings as JSON; `TextViews.from_config` makes the same views again."""

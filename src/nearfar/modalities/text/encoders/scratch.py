@@ -18,6 +18,7 @@ from .tasks import WordTasks
 BUCKETS = 1 << 15
 MASK, FIRST = 0, 1  # the id of the mask; those of words come behind it
 MOST = 128  # words of a text at most
+BETWEEN = "\x1e"  # stands between two texts, and in none
 
 
 class Words(WordTasks, nn.Module):
@@ -40,6 +41,14 @@ class Words(WordTasks, nn.Module):
     def tokens(self, texts: list[str]) -> Tensor:
         """(B, L) ids of the words of texts, cut to 128, -1 behind the end of each; a text without words has one."""
         rows = [torch.tensor([_id(word) for word in WORD.findall(text)[:MOST]] or [_id("")]) for text in texts]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
+    def joined(self, texts: list[str], others: list[str]) -> Tensor:
+        """(B, L) ids of pairs of texts, one behind the other with a mark between them; each cut to half as many."""
+        mark, rows = _id(BETWEEN), []
+        for text, other in zip(texts, others, strict=True):
+            one, two = ([_id(word) for word in WORD.findall(side)[: MOST // 2 - 1]] for side in (text, other))
+            rows.append(torch.tensor([*one, mark, *two]))
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
 
     def lengths(self, tokens: Tensor) -> Tensor:

@@ -90,6 +90,17 @@ class Transformer(WordTasks, nn.Module):
         """Settings of training that nobody set."""
         return {"lr": 5e-5 if self.soft is None else 1e-2, "warmup": 0.1}
 
+    @property
+    def token_width(self) -> int:
+        """Numbers of the state of a token."""
+        return int(self.model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    def joined(self, texts: list[str], others: list[str]) -> Tensor:
+        """(B, L) token ids of pairs of texts, one behind the other, cut to `most_tokens`, the longer one first."""
+        listed = self.tokeniser(texts, others, truncation=True, max_length=self.settings.most_tokens, padding=False)
+        rows = [torch.tensor(ids) for ids in listed["input_ids"]]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
     def tokens(self, texts: list[str]) -> Tensor:
         """(B, L) token ids of texts, cut to `most_tokens`, -1 behind the end of each."""
         listed = self.tokeniser(texts, truncation=True, max_length=self.settings.most_tokens, padding=False)
