@@ -53,8 +53,9 @@ def search(
     asked = query if file is None else file.read_bytes()
     if rerank is not None and query is None:
         raise ConfigError("--rerank puts in order what is found by words; give a query in words")
+    found = k if rerank is None else max(k, depth)
     hits = searching(
-        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=k if rerank is None else max(k, depth), where=where,
+        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=found, where=where,
         approximate=approximate, compact=compact, scores=scores, column=column,
         words="lexical" if lexical else "hybrid" if hybrid else "meaning",
     )  # fmt: skip
