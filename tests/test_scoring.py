@@ -18,7 +18,7 @@ from nearfar.evaluation.entries import Entries
 from nearfar.methods.ranker import OwnList
 from nearfar.modalities.text.source import TextSource
 from nearfar.run import Run
-from nearfar.scoring import judge_of, reordered, scorer_of
+from nearfar.scoring import judge_of, reranker, scorer_of
 from nearfar.store import Hit
 
 SETTINGS: dict[str, Any] = {"steps": 2, "batch_size": 8, "progress": False, "dropout": 0.0}
@@ -151,13 +151,11 @@ def test_a_run_puts_the_lists_of_another_in_order(judge: Run, triples: Path, tmp
     assert report.out.is_file() and "guide sha256" in report.out.with_suffix(".csv.json").read_text()
 
 
-def test_hits_are_put_in_order_by_what_they_say(judge: Run):
+def test_hits_are_scored_by_what_they_say(judge: Run):
     hits = [Hit(str(place), 1.0 - place / 10, {"text": text}) for place, text in enumerate(SOUGHT)]
-    found = reordered(hits, ASKED[0], judge)
-    scores = judge_of(judge)([(ASKED[0], text) for text in SOUGHT])
-    assert [hit.id for hit in found] == [str(place) for place in np.argsort(-scores, kind="stable")]
+    assert reranker(judge)(ASKED[0], hits) == list(judge_of(judge)([(ASKED[0], text) for text in SOUGHT]))
     with pytest.raises(ConfigError, match="this store holds rows without text"):
-        reordered([Hit("1", 1.0, {})], "a", judge)
+        reranker(judge)("a", [Hit("1", 1.0, {})])
 
 
 def test_what_cannot_be_judged_is_refused(triples: Path, small: Path, trained: Path, judge: Run, tmp_path: Path):

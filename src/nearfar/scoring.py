@@ -6,9 +6,8 @@ guide the filters of a mining.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,25 +128,30 @@ def scorer_of(run: Run, queries: Source, documents: Source, batch_size: int = BA
     return Exact(sides[0], sides[1])
 
 
-def reordered(hits: Sequence[Hit], question: str, run: str | Path | Run) -> list[Hit]:
-    """What a search in a store has found for some words, in the order of a run's scores, which stand in the hits.
+def reranker(run: str | Path | Run) -> Callable[[str, Sequence[Hit]], list[float]]:
+    """A function of words and of what a search in a store has found for them, that gives the scores of a run.
+
+    It is what `nearfar.storing.search` takes as `rerank`.
 
     Raises:
-        ConfigError: the store holds no texts, or as of `scorer_of`.
+        ConfigError: when called on rows without text, or as of `scorer_of`.
     """
-    if not hits:
-        return []
-    texts = [hit.columns.get("text") for hit in hits]
-    if not all(isinstance(text, str) for text in texts):
-        raise ConfigError("texts are put in another order by what they say, and this store holds rows without text")
-    from .modalities.text.source import TextSource
 
-    documents = TextSource({"document": [str(text) for text in texts]})
-    opened = run if isinstance(run, Run) else open_run(run, documents)
-    scorer = scorer_of(opened, TextSource({"query": [question]}), documents)
-    scores = scorer.score(np.zeros(1, dtype=np.int64), np.arange(len(hits))[None])[0]
-    order = np.argsort(-scores, kind="stable")
-    return [replace(hits[place], score=float(scores[place])) for place in order]
+    def scores(words: str, hits: Sequence[Hit]) -> list[float]:
+        if not hits:
+            return []
+        texts = [hit.columns.get("text") for hit in hits]
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigError("texts are put in order by what they say, and this store holds rows without text")
+        from .modalities.text.source import TextSource
+
+        documents = TextSource({"document": [str(text) for text in texts]})
+        opened = run if isinstance(run, Run) else open_run(run, documents)
+        scorer = scorer_of(opened, TextSource({"query": [words]}), documents)
+        found: list[float] = scorer.score(np.zeros(1, dtype=np.int64), np.arange(len(hits))[None])[0].tolist()
+        return found
+
+    return scores
 
 
 def _texts(source: Source) -> list[str]:

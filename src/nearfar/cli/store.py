@@ -53,16 +53,16 @@ def search(
     asked = query if file is None else file.read_bytes()
     if rerank is not None and query is None:
         raise ConfigError("--rerank puts in order what is found by words; give a query in words")
-    found = k if rerank is None else max(k, depth)
-    hits = searching(
-        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=found, where=where,
-        approximate=approximate, compact=compact, scores=scores, column=column,
-        words="lexical" if lexical else "hybrid" if hybrid else "meaning",
-    )  # fmt: skip
+    order = None
     if rerank is not None:
-        from ..scoring import reordered
+        from ..scoring import reranker
 
-        hits = reordered(hits, query or "", rerank)[:k]
+        order = reranker(rerank)
+    hits = searching(
+        opened, asked, like=like, vector=None if vector is None else _vector(vector), k=k, where=where,
+        approximate=approximate, compact=compact, scores=scores, column=column,
+        words="lexical" if lexical else "hybrid" if hybrid else "meaning", rerank=order, depth=depth,
+    )  # fmt: skip
     shown = [name for name in ("label", "text", "name") if name in opened.columns]
     shown = [name for name in shown if any(hit.columns[name] is not None for hit in hits)]
     if "text" in shown or all(hit.columns.get("name") == hit.id for hit in hits):
