@@ -21,8 +21,8 @@ from .pairs import Pairs
 from .pixpro import PixPro
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
-from .sepclr import Separated
 from .ranker import Ranker
+from .sepclr import Separated
 from .simclr import SimCLR
 from .simcse import SimCSE
 from .simcse_settings import DCLR, ClusterNS, ESimCSE, GSInfoNCE
@@ -121,8 +121,8 @@ __all__ = [
     "PixPro",
     "PretextOptions",
     "Proxy",
-    "Separated",
     "Ranker",
+    "Separated",
     "SimCLR",
     "SimCSE",
     "SimSiam",
