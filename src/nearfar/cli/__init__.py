@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from . import (  # noqa: F401  (each adds a command)
+    ask,
     check,
+    cluster,
     compare,
     dedupe,
     demo,
     drift,
     embed,
+    explore,
     export,
     fit,
+    label,
     lists,
     look,
     measure,
     mine,
+    outliers,
     plan,
     serve,
     store,

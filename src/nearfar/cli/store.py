@@ -173,11 +173,16 @@ def export(
     store: _STORE,
     file: Annotated[Path, typer.Argument(help="To write: .npy, .npz, .parquet or .arrow.")],
     where: _WHERE = None,
+    ids: Annotated[
+        Where, typer.Option(help="Only rows whose ids are in this file, such as a selection of a map.")
+    ] = None,
 ) -> None:
     """Write the rows of a STORE to a FILE."""
-    from ..store import Store, export_file
+    from ..store import Store, export_file, only, read_ids
 
-    typer.echo(f"{export_file(Store.open(store), file, where):,} vectors: {file}")
+    opened = Store.open(store)
+    chosen = where if ids is None else only(opened, read_ids(ids), where)
+    typer.echo(f"{export_file(opened, file, chosen):,} vectors: {file}")
 
 
 @_store.command()
