@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,18 @@ def test_a_judge_learns_what_no_sum_of_both_texts_tells(tmp_path: Path):
     settings = {**SETTINGS, "steps": 60, "batch_size": 32, "lr": 3e-3}
     run = nf.fit(path, tmp_path / "run", method="ranker", encoder="transformer-64x1", **settings)
     assert run.history[0]["loss"] == pytest.approx(np.log(2), abs=0.5) and run.history[-1]["loss"] < 0.1
+
+
+def test_an_interrupted_judge_ends_with_the_same_bits(triples: Path, tmp_path: Path):
+    settings = {**SETTINGS, "steps": 6, "checkpoint_every": 3, "dropout": 0.1, "micro_batch": 3, "projection": 4}
+    run = nf.fit(triples, tmp_path / "run", method="ranker", encoder="gru-8", **settings)
+    shutil.copytree(run.path, tmp_path / "again")
+    for file in (tmp_path / "again" / "checkpoints").glob("step-00000006*"):
+        file.unlink()
+    again = nf.resume(tmp_path / "again", progress=False)
+    want, got = run.method.state_dict(), again.method.state_dict()
+    assert all(torch.equal(want[name], got[name]) for name in want)
+    assert not torch.equal(want["judge.weight"], run.fresh_method().state_dict()["judge.weight"])
 
 
 def test_a_list_in_another_order_is_measured_in_that_order():

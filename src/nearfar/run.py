@@ -324,6 +324,7 @@ def _begin(
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
     _check_labels(kind, source)
     facts = source.describe()
+    method_options = method_options.for_batch(min(training.batch_size, len(source)))
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
     with preserved():
         seed_all(training.seed)

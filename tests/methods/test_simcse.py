@@ -401,3 +401,24 @@ def test_tension_is_a_logistic_loss_of_products_of_two_encoders_that_come_apart(
     said.loss.backward()
     optimiser.step()
     assert not torch.equal(method.encoder[0].weight, method.other[0][0].weight)
+
+
+def test_terms_beside_the_contrast_are_the_same_for_some_anchors_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    draw, found = torch.Generator().manual_seed(0), []
+    rows = [torch.randn(count, 4, generator=draw, dtype=torch.float64) for count in (7, 7, 3)]
+    groups = torch.tensor([0, 1, 0, 1, 2, 0, 2])
+    for size in (512, 3):
+        monkeypatch.setattr("nearfar.methods.beside.BLOCK", size)
+        a, b, far = (part.clone().requires_grad_() for part in rows)
+        value = band(a, b, groups, (0.1, 0.3)) + hinge(a, b, groups, 0.5, far)
+        found.append([value, *torch.autograd.grad(value, (a, b, far))])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_batch_that_is_smaller_than_the_usual_number_of_centres_gets_fewer():
+    kind = methods.find("clusterns").Options
+    assert [kind().for_batch(size).centroids for size in (96, 64, 3)] == [96, 32, 2]  # type: ignore[attr-defined]
+    small = kind(temperature=0.1).for_batch(20)
+    assert small.model_fields_set == {"temperature", "centroids"}  # so that views may still be settled by the data
+    assert kind(centroids=96).for_batch(64).centroids == 96  # type: ignore[attr-defined]

@@ -1,10 +1,27 @@
-"""Terms that stand beside a contrast of anchors and their partners. Both hold the (N, N) scores of a batch."""
+"""Terms that stand beside a contrast of anchors and their partners, worked out for some anchors at a time.
+
+Scores of a block are made again for its gradients, so that the (N, N) scores of a batch are never held.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, relu
+from torch.utils.checkpoint import checkpoint
+
+BLOCK = 512  # anchors at a time
+
+
+def _by_blocks(values: Callable[[slice], Tensor], count: int) -> Tensor:
+    """(N,) values of anchors, some at a time; gradients take one block after the other."""
+    parts = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    if len(parts) < 2:
+        return values(slice(0, count))
+    made: list[Tensor] = [checkpoint(values, part, use_reentrant=False) for part in parts]
+    return torch.cat(made)
 
 
 def band(anchors: Tensor, partners: Tensor, groups: Tensor, limits: tuple[float, float]) -> Tensor:
@@ -23,10 +40,16 @@ def band(anchors: Tensor, partners: Tensor, groups: Tensor, limits: tuple[float,
     tensor(0.1250)
     """
     low, high = limits
-    scores = normalize(anchors, dim=1) @ normalize(partners, dim=1).T
-    gap = scores - scores.diagonal()[:, None]
-    same = (groups[:, None] == groups[None, :]).fill_diagonal_(False)
-    return ((relu(gap + low) + relu(-gap - high)) * same).mean()
+    unit, others = normalize(anchors, dim=1), normalize(partners, dim=1)
+    own = torch.linalg.vecdot(unit, others)
+    places = torch.arange(len(unit), device=unit.device)
+
+    def values(part: slice) -> Tensor:
+        gap = unit[part] @ others.T - own[part, None]
+        same = (groups[part, None] == groups[None, :]) & (places[part, None] != places)
+        return ((relu(gap + low) + relu(-gap - high)) * same).mean(1)
+
+    return _by_blocks(values, len(unit)).mean()
 
 
 def hinge(anchors: Tensor, partners: Tensor, ids: Tensor, margin: float, far: Tensor | None = None) -> Tensor:
@@ -42,10 +65,15 @@ def hinge(anchors: Tensor, partners: Tensor, ids: Tensor, margin: float, far: Te
     >>> hinge(anchors, partners, torch.arange(2), margin=0.5)
     tensor(0.5000)
     """
-    unit = normalize(anchors, dim=1)
-    scores = unit @ normalize(partners, dim=1).T
-    other = scores.masked_fill(ids[:, None] == ids[None, :], -torch.inf)
-    if far is not None:
-        other = torch.cat([other, unit @ normalize(far, dim=1).T], 1)
-    hardest = other.amax(1)
-    return (relu(margin - scores.diagonal() + hardest.clamp(min=-1)) * hardest.isfinite()).mean()
+    unit, others = normalize(anchors, dim=1), normalize(partners, dim=1)
+    more = None if far is None else normalize(far, dim=1)
+    own = torch.linalg.vecdot(unit, others)
+
+    def values(part: slice) -> Tensor:
+        other = (unit[part] @ others.T).masked_fill(ids[part, None] == ids[None, :], -torch.inf)
+        if more is not None:
+            other = torch.cat([other, unit[part] @ more.T], 1)
+        hardest = other.amax(1)
+        return relu(margin - own[part] + hardest.clamp(min=-1)) * hardest.isfinite()
+
+    return _by_blocks(values, len(unit)).mean()

@@ -60,6 +60,10 @@ class MethodOptions(Settings):
             raise ConfigError(f"views = {self.views}, but crops ask for {views}; leave out one of them")
         return self.with_(views=views)
 
+    def for_batch(self, size: int) -> MethodOptions:
+        """These options with what a batch of so many items decides, where nobody has set it."""
+        return self
+
     def with_(self, **values: Any) -> MethodOptions:
         """The same options with other values, checked."""
         return type(self)(**{**self.model_dump(), **values})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from .method import MethodOptions
 from .simcse import SimCSE, SimCSEOptions
 
 
@@ -79,6 +80,12 @@ class ClusterNSOptions(SimCSEOptions):
     band_weight: float = Field(
         1e-3, ge=0, description="weight of a band, below the cosine of their own partners, for rows of one centre"
     )
+
+    def for_batch(self, size: int) -> MethodOptions:
+        """Half as many centres as a batch has items, where that many would not begin in it and nobody set a number."""
+        if "centroids" in self.model_fields_set or size >= self.centroids:
+            return self
+        return type(self)(**{**self.model_dump(exclude_unset=True), "centroids": max(2, size // 2)})
 
 
 class ClusterNS(SimCSE):
