@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 from typing import Any
@@ -80,6 +81,41 @@ def test_a_request_has_a_largest_size(texts: Store, served: Serve):
     assert client.post("/search/file", content=large[:2000]).status_code == 400  # texts are searched by words
     assert client.post("/embed", json={"texts": ["x"] * 65}).status_code == 422
     assert client.post("/search", json={"text": "x", "k": 101}).status_code == 422
+
+
+def test_bodies_on_their_way_take_so_much_memory_together(texts: Store, served: Serve):
+    client, answers = served(texts), []
+
+    async def play() -> None:
+        from nearfar.serving import ServeSettings
+        from nearfar.serving.guard import Guard
+        from nearfar.serving.metrics import Metrics
+
+        guard = Guard(client.app, ServeSettings(most_bytes=1000, rate=0), Metrics())
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                answers.append(message["status"])
+
+        async def one() -> None:
+            parts = [b"x" * 900, b"x" * 100]
+
+            async def receive() -> dict[str, Any]:
+                if len(parts) == 1:
+                    await stop.wait()
+                return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+            scope = {"type": "http", "method": "POST", "path": "/nowhere", "headers": [], "query_string": b""}
+            await guard(scope, receive, send)
+
+        stop = asyncio.Event()
+        asked = [asyncio.create_task(one()) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(play())
+    assert answers.count(503) == 3 and len(answers) == 20
 
 
 def test_a_client_may_ask_so_often(texts: Store, served: Serve):

@@ -26,6 +26,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 OPEN = "/health"  # the only route that asks for no token
 _UNHURRIED = (OPEN, "/metrics")  # take no room, so that they are answered when there is none
+_BODIES = 16  # of the largest size that may be held at once
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -64,7 +65,7 @@ class Guard:
         self._token = None if token is None else _digest(token)
         self._hosts, self._routes = frozenset(hosts), frozenset(routes)
         self._rate = Rate(settings.rate)
-        self.running = 0
+        self.running = self._held = 0
         metrics.watch("running", "Requests that run or wait.", {"all": lambda: self.running})
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -103,8 +104,16 @@ class Guard:
             self.running -= counts
 
     async def _within(self, scope: Message, receive: Receive, send: Send, headers: dict[str, str]) -> None:
-        body = await _body(receive, headers.get("content-length"), self._settings.most_bytes)
-        given = False
+        most, held, given = self._settings.most_bytes, 0, False
+
+        def take(count: int) -> None:
+            nonlocal held
+            held += count
+            self._held += count
+            if held > most:
+                raise Refused(413, f"a request has at most {most:,} bytes")
+            if self._held > _BODIES * most:
+                raise Refused(503, "too much is being sent; try again later", retry=1)
 
         async def replay() -> Message:
             nonlocal given
@@ -113,7 +122,14 @@ class Guard:
             given = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, replay, send)
+        try:
+            length = headers.get("content-length", "")
+            if length.isdigit() and int(length) > most:
+                take(most + 1)  # without waiting for it
+            body = await _body(receive, take)
+            await self._app(scope, replay, send)
+        finally:
+            self._held -= held
 
     def _check_host(self, host: str) -> None:
         if self._hosts and name_of(host) not in self._hosts:
@@ -156,20 +172,16 @@ async def _refuse(answer: _Answer, error: Refused) -> None:
     await answer({"type": "http.response.body", "body": body})
 
 
-async def _body(receive: Receive, length: str | None, most: int) -> bytes:
+async def _body(receive: Receive, take: Callable[[int], None]) -> bytes:
     """The body of a request, in memory; nothing is written to disk."""
-    too_large = Refused(413, f"a request has at most {most:,} bytes")
-    if length is not None and length.isdigit() and int(length) > most:
-        raise too_large
-    parts, size, more = [], 0, True
+    parts, more = [], True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Refused(400, "the request ended early")
         parts.append(message.get("body", b""))
-        size, more = size + len(parts[-1]), message.get("more_body", False)
-        if size > most:
-            raise too_large
+        take(len(parts[-1]))
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
