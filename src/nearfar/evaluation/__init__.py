@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .anomaly import anomaly_scores, auroc
 from .bootstrap import Difference, bootstrap_mean, paired_difference
+from .cells import CellGeometry, cell_geometry
 from .classification import Classification, classify, confusion_matrix
 from .clustering import Clustering, clustering
 from .comparison import compare_table, sections, to_rows
@@ -20,6 +21,7 @@ from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
 from .information import correlated_gaussians, gaussian_information, information
 from .maps import feature_map, pixel_map
+from .margins import MarginState, margin_state
 from .metric import Metric
 from .neighbours import Neighbours, knn_predict, nearest
 from .pairs import best_threshold, contrast_accuracy, pair_quality, translation_accuracy, triplet_accuracy
@@ -38,6 +40,7 @@ __all__ = [
     "MATCH_PROBES",
     "PROBES",
     "VECTOR_PROBES",
+    "CellGeometry",
     "Classification",
     "Clustering",
     "DenseResult",
@@ -49,6 +52,7 @@ __all__ = [
     "FewShotResult",
     "FinetuneResult",
     "Geometry",
+    "MarginState",
     "Metric",
     "Neighbours",
     "ProbeResult",
@@ -62,6 +66,7 @@ __all__ = [
     "auroc",
     "best_threshold",
     "bootstrap_mean",
+    "cell_geometry",
     "channel_std",
     "class_consistency",
     "class_cosines",
@@ -88,6 +93,7 @@ __all__ = [
     "knn_predict",
     "length_bias",
     "linear_probe",
+    "margin_state",
     "nearest",
     "orthogonality_gap",
     "pair_quality",
