@@ -163,6 +163,13 @@ def test_encoders_without_words_are_refused_with_what_to_take():
         methods.Beside(kind(named("ngrams-4")[1], kind.Options()), methods.PretextOptions(next_word=0.1))
 
 
+def test_masked_words_need_a_mask():
+    encoder = net()
+    encoder.special = {**encoder.special, "mask": None}
+    with pytest.raises(ConfigError, match="the tokeniser of this encoder has no mask"):
+        MaskedWords(encoder, 0.1)
+
+
 # DiffCSE ----------------------------------------------------------------------------
 
 

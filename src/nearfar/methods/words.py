@@ -69,7 +69,8 @@ class MaskedWords(nn.Module):
     def __init__(self, encoder: Any, share: float) -> None:
         super().__init__()
         self.share = share
-        self.head = WordHead(encoder.record(_ONE).tokens.shape[2], encoder.vocabulary)
+        given, _ = encoder.masked(_ONE, share, 0)  # says now where there is no mask
+        self.head = WordHead(encoder.record(given).tokens.shape[2], encoder.vocabulary)
 
     def forward(self, encoder: Any, tokens: Tensor, salt: int) -> Tensor:
         """(B, L) -> (B, 2): sums of losses, and how many."""
