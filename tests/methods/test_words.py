@@ -103,6 +103,7 @@ def test_what_is_drawn_depends_on_text_and_salt_alone():
     wider = torch.cat([rows, torch.full((len(rows), 3), -1)], 1)
     assert torch.equal(encoder.masked(wider, 0.5, 1)[1][:, : rows.shape[1]], one)
     short = encoder.shortened(rows, 0.9, 1)
+    assert torch.equal(encoder.shortened(torch.full((2, 3), -1), 0.9, 1), torch.full((2, 1), -1))
     assert ((short >= 0).sum(1) >= 1).all() and (short >= 0).sum() < (rows >= 0).sum()
 
 

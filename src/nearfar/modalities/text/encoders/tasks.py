@@ -77,7 +77,8 @@ class WordTasks:
 
     def shortened(self, tokens: Tensor, share: float, salt: int) -> Tensor:
         """Tokens of which each is left out with probability `share`; one of every text stays."""
-        return edits.delete(tokens, edits.seeds_of_tokens(tokens, salt), share, self._fixed)
+        left = edits.delete(tokens, edits.seeds_of_tokens(tokens, salt), share, self._fixed)
+        return left if left.shape[1] else tokens[:, :1]  # of texts that are not there, padding
 
     def replaced(self, tokens: Tensor, share: float, salt: int, pool: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens of which a share was given to others to replace, and which ones are others now, (B, L) bool.
