@@ -42,7 +42,7 @@ from nearfar.modalities.text.encoders.build import packaged
 from nearfar.run import fit
 
 RECIPES = {"esimcse": "esimcse", "compcse": "phrases"}
-METHODS = "start,simcse,esimcse,gsinfonce,dclr,clusterns,whitenedcse,compcse,simclr,barlow,vicreg"
+METHODS = "start,simcse,esimcse,gsinfonce,dclr,clusterns,whitenedcse,compcse,diffcse,simclr,barlow,vicreg"
 ENTRIES, REVIEWS, PER_CLASS, DRAWS, RESAMPLES = 2500, 1000, 8, 10, 1000
 
 
