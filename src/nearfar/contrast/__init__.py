@@ -4,6 +4,7 @@ torch."""
 from .apart import within_views
 from .blocks import Strategy
 from .gaussians import NegativeGaussianKL
+from .histogram import Histogram
 from .maps import Below, Excess, Hinge, Map, Softplus
 from .measures import NegativeAngle, NegativePoincare, NegativeSNR, Projection
 from .objective import Composition, Inspection, Objective, entry
@@ -24,6 +25,7 @@ __all__ = [
     "Dot",
     "Excess",
     "Hinge",
+    "Histogram",
     "Inspection",
     "KeyRelation",
     "LearnedBias",

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import Strategy, pair_scores, reduce_dense, scores_of, slices
+from .kin import joint_sums
 from .pairs import Counts, Pairs
 from .reductions import Count, Mean, Reduction, Sum
 from .relation import PairRelation, Relation
@@ -162,6 +163,26 @@ class Scores:
             each.append((none.index_put((rows,), values[rank == k]), there))
         return each
 
+    def near_joint(self, rate: float) -> tuple[Pairs, Tensor, Tensor] | None:
+        """The near pairs, their scores and the logarithms of sum_(j far) exp(rate (s_aj + s_pj)), one by one.
+
+        None as for `near_scores`, and where near is not "same key" among rows that have far ones, or where the
+        exponentials would need a shift.
+        """
+        near, keys, relation = self.near_scores(), self.relation.keys, self.relation
+        plain = self.symmetric and self.similarity.products and self.similarity.linear
+        if near is None or keys is None or not plain or not len(near[0]) or not bool((relation.counts().far > 0).all()):
+            return None
+        if not 2 * rate * self.similarity.bound(self.u, self.v) <= SAFE_EXPONENT:
+            return None
+        pairs, values = near
+        order = torch.argsort(keys[0], stable=True)
+        place = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        u, v, tile = self.u[order] * rate, self.v[order], self.strategy.side(relation.shape, self.u)
+        ends = place[pairs.rows], place[pairs.columns]
+        first, apart = torch.minimum(*ends), (ends[0] - ends[1]).abs()
+        return pairs, values, joint_sums(u, v, keys[0][order], tile)[apart - 1, first].log()
+
     def rows(self, function: RowFunction, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
         """Statistics that need whole rows: `function(scores, near, far)` of (B, C) matrices gives tensors (B,).
 
@@ -220,13 +241,15 @@ class Scores:
             return None
         if near is not None:
             rows, n = (near.rows, len(self.u)) if side == "anchors" else (near.columns, len(self.v))
+            weights = None if near.weights is None else near.weights.to(self.u.dtype)
+            if isinstance(reduction, Count):
+                return reduction.of_pairs(self.u.new_empty(len(rows)), weights, rows, n)
             u = self.u if self.relation.one_each else self.u.index_select(0, near.rows)
             values = pair_scores(self.similarity, u, self.v.index_select(0, near.columns))
             if reduction.of is not None:
                 values = reduction.of(values, *(t if t.ndim == 0 else t[rows] for t in reduction.given))
             if self.relation.one_each and n == len(values) and type(reduction) in (Sum, Mean):
                 return values  # of one
-            weights = None if near.weights is None else near.weights.to(values.dtype)
             return reduction.of_pairs(values, weights, rows, n)
         linear = self.similarity.linear and reduction.of is None
         if self.relation.keys is None or not linear or type(reduction) not in (Sum, Mean, Count):

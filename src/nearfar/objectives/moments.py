@@ -10,11 +10,53 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import batch_norm
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from ..contrast import Strategy
 from ..contrast.arrange import check_views
 from ..contrast.objective import Inspection, Objective, entry
+
+
+class _Crossed(torch.autograd.Function):
+    """X' Y of centred views and their sums of squares per dimension, with few passes over the rows and no copy kept."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means = a.mean(0), b.mean(0)
+        ctx.save_for_backward(a, b, *means)
+        x, y = a - means[0], b - means[1]
+        return x.T @ y, torch.linalg.vecdot(x, x, dim=0), torch.linalg.vecdot(y, y, dim=0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, crossed: Tensor, of_a: Tensor, of_b: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+        # Centred columns add up to 0, and so do these gradients: nothing has to go through the means.
+        a, b, *means = ctx.saved_tensors
+        x, y = a - means[0], b - means[1]
+        return torch.mul(x, 2 * of_a).addmm_(y, crossed.T), y.mul_(2 * of_b).addmm_(x, crossed)
+
+
+class _Scattered(torch.autograd.Function):
+    """The sum of squared differences of two views, and X' X of each one centred, in the same way."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means = a.mean(0), b.mean(0)
+        ctx.save_for_backward(a, b, *means)
+        apart = torch.linalg.vector_norm(a - b).square_()
+        x, y = (z - mean for z, mean in zip((a, b), means, strict=True))
+        return apart, x.T @ x, y.T @ y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, apart: Tensor, *scatter: Tensor) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+        a, b, *means = ctx.saved_tensors
+        rate, made = 2 * apart, []
+        for z, other, mean, g in ((a, b, means[0], scatter[0]), (b, a, means[1], scatter[1])):
+            slope = g + g.T
+            slope.diagonal().add_(rate)  # with the mean, rate times the rows themselves
+            made.append(torch.addmm(rate * mean, z - mean, slope).addcmul_(other, rate, value=-1))
+        return tuple(made)
 
 
 @entry
@@ -83,8 +125,9 @@ class BarlowTwins(Moments):
 
     def terms(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Invariance on the diagonal, redundancy off it."""
-        a, b = (batch_norm(z, None, None, training=True, eps=self.eps) for z in (a, b))
-        c = a.T @ b / len(a)
+        crossed, *squares = _Crossed.apply(a, b)
+        of_a, of_b = ((square / len(a) + self.eps).sqrt() for square in squares)
+        c = crossed / len(a) / torch.outer(of_a, of_b)
         diagonal = c.diagonal()
         off = c.square().sum() - diagonal.square().sum()
         return {
@@ -132,11 +175,11 @@ class VICReg(Moments):
         """The three terms."""
         n, d = a.shape
         official = self.form == "official"
-        agree = (a - b).square().sum() / (n * d if official else n)
+        apart, *scatter = _Scattered.apply(a, b)
+        agree = apart / (n * d if official else n)
         spread, repeat = [], []
-        for z in (a, b):
-            centred = z - z.mean(0)
-            covariance = centred.T @ centred / (n - 1)
+        for each in scatter:
+            covariance = each / (n - 1)
             variances = covariance.diagonal()
             spread.append((1 - (variances + self.eps).sqrt()).relu().mean())
             repeat.append((covariance.square().sum() - variances.square().sum()) / d)

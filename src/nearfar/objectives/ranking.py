@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import field
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn.functional import softplus
 from ..contrast import (
     Composition,
     Count,
+    Histogram,
     LearnedTemperature,
     LogSumExp,
     Mean,
@@ -76,16 +76,11 @@ class FastAP(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Precision at each bin, averaged over the near candidates; one sweep for all bins."""
-        maps = [partial(self._share_of, bin) for bin in range(self.bins + 1)]
-        count, *sums = scores.reduce(Count("near"), *(Sum(over, of=each) for over in ("near", "far") for each in maps))
-        near, far = torch.stack(sums[: self.bins + 1]), torch.stack(sums[self.bins + 1 :])
-        above, every = near.cumsum(0), (near + far).cumsum(0)
-        precise = (near * above / torch.where(every == 0, 1, every)).sum(0)
+        bins = {"last": self.bins, "step": -4 / self.bins}
+        count, near, far = scores.reduce(Count("near"), Histogram("near", **bins), Histogram("far", **bins))
+        above, every = near.cumsum(1), (near + far).cumsum(1)
+        precise = (near * above / torch.where(every == 0, 1, every)).sum(1)
         return {"order": 1 - _share(precise, count)}
-
-    def _share_of(self, bin: int, s: Tensor) -> Tensor:
-        width = 4 / self.bins
-        return (1 - (s + bin * width).abs() / width).relu()
 
 
 @entry
@@ -248,6 +243,7 @@ class Angular(Composition):
     """The angle at a far row, seen from anchor and near row, should stay below a bound, whatever the distances.
 
     For unit rows and T = tan^2(angle) a near pair (a, p) gives log(1 + sum_(j far) exp(4 T (a + p) j - 2 (1 + T) a p)).
+    The exponential of a sum is a product: of few near rows with one label, each is compared with the far ones once.
 
     Args:
         angle: alpha in degrees, 36 to 55 in the paper.
@@ -274,6 +270,11 @@ class Angular(Composition):
     def per_anchor(self, scores: Scores) -> Terms:
         """Sums and weights over the near pairs of every anchor."""
         similarity, rate = scores.similarity, math.tan(math.radians(self.angle)) ** 2
+        joint = scores.near_joint(4 * rate)
+        if joint is not None:
+            near, s, far = joint
+            value, weight = softplus(far - 2 * (1 + rate) * s, threshold=EXACT), scores.near_count
+            return {"contrast": (_share(torch.zeros_like(weight).index_add(0, near.rows, value), weight), weight)}
         u, v = similarity.prepare(scores.candidates, scores.candidates, scores.temperature)
         nothing = u[:0].sum() + v[:0].sum()  # a process without near pairs takes part in the backward pass too
 
