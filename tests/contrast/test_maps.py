@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nearfar.contrast import Below, Excess, Hinge, Map, Max, Scores, Softplus, Sum, same_key
+from nearfar.contrast import Below, Emphasis, Excess, Hinge, Map, Max, Scores, Sigmoid, Softplus, Sum, same_key
 from nearfar.contrast.maps import softplus
 from nearfar.contrast.relation import matching
 from nearfar.contrast.similarity import Cosine
@@ -17,6 +17,12 @@ MAPS = {
     "falling softplus": (Softplus(-1.0), lambda x, b: math.log1p(math.exp(-x - b))),
     "hinge": (Hinge(0.5), lambda x, b: max(0.5 + x, 0)),
     "falling hinge": (Hinge(0.5, -1.0), lambda x, b: max(0.5 - x, 0)),
+    "emphasis": (Emphasis(0.5, rate=0.2), lambda x, b: math.exp(0.2 * (x + 0.5)) if x > -0.5 else 0.0),
+    "falling emphasis": (
+        Emphasis(0.5, -1.0, 0.4, excess=True),
+        lambda x, b: max(0.5 - x, 0) * math.exp(0.4 * max(0.5 - x, 0)),
+    ),
+    "sigmoid": (Sigmoid(), lambda x, b: 1 / (1 + math.exp(b - x))),
     "square": (Hinge(0.5, -1.0, squared=True), lambda x, b: max(0.5 - x, 0) ** 2 / 2),
 }
 POINTS = torch.tensor([[-3.0, -0.4, 0.1], [0.6, 2.0, 7.0]], dtype=torch.float64)
@@ -24,7 +30,9 @@ POINTS = torch.tensor([[-3.0, -0.4, 0.1], [0.6, 2.0, 7.0]], dtype=torch.float64)
 
 @pytest.mark.parametrize(("map_", "formula"), MAPS.values(), ids=MAPS.keys())
 def test_values_and_slopes(map_: Map, formula):  # type: ignore[no-untyped-def]
-    given = (torch.tensor(0.3, dtype=torch.float64, requires_grad=True),) if isinstance(map_, Softplus) else ()
+    given = (
+        (torch.tensor(0.3, dtype=torch.float64, requires_grad=True),) if isinstance(map_, Softplus | Sigmoid) else ()
+    )
     leaf = POINTS.clone().requires_grad_()
     want = torch.tensor(
         [[formula(x, 0.3 if given else 0) for x in row] for row in POINTS.tolist()], dtype=torch.float64
@@ -55,7 +63,7 @@ def test_softplus_is_exact_from_end_to_end(dtype: torch.dtype):
 def test_a_map_is_what_the_same_function_without_slopes_is(map_: Map, formula, strategy: str):  # type: ignore[no-untyped-def]
     z = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     bias = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-    given = (bias,) if isinstance(map_, Softplus) else ()
+    given = (bias,) if isinstance(map_, Softplus | Sigmoid) else ()
     found = []
     for of in (map_, lambda s, *g: map_(s, *g)):
         scores = Scores(Cosine(), z, z, matching(3, 2, z.device), 0.5, strategy)

@@ -5,7 +5,7 @@ from .apart import within_views
 from .blocks import Strategy
 from .gaussians import NegativeGaussianKL
 from .histogram import Histogram
-from .maps import Below, Excess, Hinge, Map, Softplus
+from .maps import Below, Emphasis, Excess, Hinge, Map, Sigmoid, Softplus
 from .measures import NegativeAngle, NegativePoincare, NegativeSNR, Projection
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
@@ -23,6 +23,7 @@ __all__ = [
     "Count",
     "Counts",
     "Dot",
+    "Emphasis",
     "Excess",
     "Hinge",
     "Histogram",
@@ -51,6 +52,7 @@ __all__ = [
     "Relation",
     "Scores",
     "ShiftedCosine",
+    "Sigmoid",
     "Similarity",
     "Softplus",
     "Strategy",

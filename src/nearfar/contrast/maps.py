@@ -130,6 +130,45 @@ class Excess(Map):
 
 
 @dataclass(frozen=True)
+class Emphasis(Map):
+    """e^(rate h) of the excess h = [margin + sign s]_+, or with `excess` h e^(rate h); 0 where h is 0."""
+
+    margin: float = 0.0
+    sign: float = 1.0
+    rate: float = 1.0
+    excess: bool = False
+
+    def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
+        """See `Map`."""
+        h = self._excess(scores)
+        return (h * self.rate).exp() * (h if self.excess else h.sign())  # by which not a number stays what it is
+
+    def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """See `Map`."""
+        h = self._excess(scores)
+        weight = (h * self.rate).exp_().mul_(h.sign()).mul_(self.sign)
+        return (weight.mul_(h.mul_(self.rate).add_(1) if self.excess else self.rate),)
+
+    def _excess(self, scores: Tensor) -> Tensor:
+        return ((scores if self.sign == 1 else self.sign * scores) + self.margin).relu()
+
+
+@dataclass(frozen=True)
+class Sigmoid(Map):
+    """1 / (1 + e^(t - s)) of scores s and a score t that is given: close to 1 where s is the larger one."""
+
+    def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
+        """See `Map`."""
+        return (scores - given[0]).sigmoid_()
+
+    def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        """See `Map`."""
+        value = self(scores, *given)
+        slope = torch.addcmul(value, value, value, value=-1)
+        return slope, torch.neg(slope, out=value)
+
+
+@dataclass(frozen=True)
 class Below(Map):
     """s where it is below a score t that is given, else -inf."""
 

@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 from ..contrast import (
     Composition,
     Count,
+    Emphasis,
     Histogram,
     LearnedTemperature,
     LogSumExp,
@@ -20,6 +21,7 @@ from ..contrast import (
     NegativeEuclidean,
     NegativeSquaredEuclidean,
     Scores,
+    Sigmoid,
     Similarity,
     Sum,
     current,
@@ -29,6 +31,8 @@ from ..contrast.blocks import scores_of
 from ..contrast.objective import Terms
 from .metric import EXACT
 from .pairs import _share
+
+FEW = 8  # near candidates of an anchor, up to which each is compared with the others in a sweep of its own
 
 
 def _in_turn(near: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -106,16 +110,25 @@ class SmoothAP(Composition):
     temperature: float | LearnedTemperature = 0.01
 
     def per_anchor(self, scores: Scores) -> Terms:
-        """Mean precision over the near candidates."""
-        precise, weight = scores.rows(self._rows)
-        return {"order": 1 - _share(precise, weight)}
+        """Mean precision over the near candidates: of few, each meets all others in one sweep."""
+        near = scores.relation.near
+        each = None if near is None or near.weights is not None else scores.near_each(FEW)
+        if each is None:
+            precise, weight = scores.rows(self._rows)
+            return {"order": 1 - _share(precise, weight)}
+        limits = [limit for limit, _ in each]
+        found = scores.reduce(*(Sum(over, of=Sigmoid(), given=(t,)) for over in ("near", "far") for t in limits))
+        precise = torch.zeros_like(scores.near_count)
+        for (_, there), among, others in zip(each, found, found[len(each) :], strict=False):
+            # A candidate is half before itself, which counts it in; the other half makes ranks begin at 1.
+            precise = precise + torch.where(there, (0.5 + among) / (0.5 + among + others), 0)
+        return {"order": 1 - _share(precise, scores.near_count)}
 
     @staticmethod
     def _rows(s: Tensor, near: Tensor, far: Tensor) -> tuple[Tensor, Tensor]:
         total, is_near = s.new_zeros(len(s)), (near > 0).to(s.dtype)
         for r, c in _in_turn(near):
             before = torch.sigmoid(s[r] - s[r, c][:, None])
-            # A candidate is half before itself, which counts it in; the other half makes ranks begin at 1.
             among_near = 0.5 + (before * is_near[r]).sum(1)
             rank = 0.5 + (before * torch.where(near[r] > 0, 1, far[r])).sum(1)
             total = total.index_add(0, r, near[r, c] * among_near / rank)
@@ -167,22 +180,13 @@ class RankedList(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Weighted means of the excess, near and far."""
-
-        def too_far(s: Tensor) -> Tensor:
-            return (self.margin - self.alpha - s).relu()
-
-        def too_near(s: Tensor) -> Tensor:
-            return (self.alpha + s).relu()
-
-        def weight(excess: Tensor, rate: float) -> Tensor:
-            # Not a number weighs too, so that it is seen in the value.
-            return torch.where(excess == 0, 0, torch.exp(rate * excess))
-
+        too_far = {"margin": self.margin - self.alpha, "sign": -1.0, "rate": self.near_weighting}
+        too_near = {"margin": self.alpha, "rate": self.far_weighting}
         near, near_weight, far, far_weight = scores.reduce(
-            Sum("near", of=lambda s: too_far(s) * weight(too_far(s), self.near_weighting)),
-            Sum("near", of=lambda s: weight(too_far(s), self.near_weighting)),
-            Sum("far", of=lambda s: too_near(s) * weight(too_near(s), self.far_weighting)),
-            Sum("far", of=lambda s: weight(too_near(s), self.far_weighting)),
+            Sum("near", of=Emphasis(**too_far, excess=True)),
+            Sum("near", of=Emphasis(**too_far)),
+            Sum("far", of=Emphasis(**too_near, excess=True)),
+            Sum("far", of=Emphasis(**too_near)),
         )
         known = (scores.near_count + scores.far_count > 0).to(near.dtype)
         return {
