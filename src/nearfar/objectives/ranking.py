@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -80,8 +81,8 @@ class FastAP(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Precision at each bin, averaged over the near candidates; one sweep for all bins."""
-        bins = {"last": self.bins, "step": -4 / self.bins}
-        count, near, far = scores.reduce(Count("near"), Histogram("near", **bins), Histogram("far", **bins))
+        histogram = partial(Histogram, last=self.bins, step=-4 / self.bins)
+        count, near, far = scores.reduce(Count("near"), histogram("near"), histogram("far"))
         above, every = near.cumsum(1), (near + far).cumsum(1)
         precise = (near * above / torch.where(every == 0, 1, every)).sum(1)
         return {"order": 1 - _share(precise, count)}
@@ -180,13 +181,13 @@ class RankedList(Composition):
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Weighted means of the excess, near and far."""
-        too_far = {"margin": self.margin - self.alpha, "sign": -1.0, "rate": self.near_weighting}
-        too_near = {"margin": self.alpha, "rate": self.far_weighting}
+        too_far = partial(Emphasis, margin=self.margin - self.alpha, sign=-1.0, rate=self.near_weighting)
+        too_near = partial(Emphasis, margin=self.alpha, rate=self.far_weighting)
         near, near_weight, far, far_weight = scores.reduce(
-            Sum("near", of=Emphasis(**too_far, excess=True)),
-            Sum("near", of=Emphasis(**too_far)),
-            Sum("far", of=Emphasis(**too_near, excess=True)),
-            Sum("far", of=Emphasis(**too_near)),
+            Sum("near", of=too_far(excess=True)),
+            Sum("near", of=too_far()),
+            Sum("far", of=too_near(excess=True)),
+            Sum("far", of=too_near()),
         )
         known = (scores.near_count + scores.far_count > 0).to(near.dtype)
         return {
