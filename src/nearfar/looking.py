@@ -12,7 +12,8 @@ from . import methods, modalities
 from .data import bundled
 from .data.source import Source
 from .modalities import Modality
-from .run import recognised, sort_settings
+from .run import recognised
+from .settings import sort_settings
 
 SHOWN = 5
 WIDTH = 12

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import sys
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from .fitting import team_for, train, trainer_of
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .modalities import Modality, Searchable
-from .settings import Settings
+from .settings import sort_settings
 from .starting import CONFIG
 from .training import TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
@@ -332,7 +331,7 @@ def _begin(
     _check_views(kind, made, made.views(facts, method_options.views, options, net))
     if start is not None:
         usual = getattr(net, "fine_tuning", starting.FINE_TUNING)
-        training = TrainingSettings(**{**usual, **_of(TrainingSettings, settings)})
+        training = TrainingSettings(**{**usual, **TrainingSettings.among(settings)})
     _check_start(training.average_with_start, start)
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -395,26 +394,6 @@ def _found(out: str | Path, data: Source | None, progress: bool | None) -> tuple
     )
     _check_labels(methods.find(run.config["method"]), source)
     return run, source
-
-
-def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]:
-    """Deal settings to the groups that know them.
-
-    Raises:
-        ConfigError: nobody knows one; the message names the closest there is.
-    """
-    known = {name for kind in kinds for name in kind.model_fields}
-    for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
-            raise ConfigError(f"unknown setting {name!r}; {hint}")
-    return [kind(**_of(kind, settings)) for kind in kinds]
-
-
-def _of(kind: type[Settings], settings: dict[str, Any]) -> dict[str, Any]:
-    """Those settings that a group knows."""
-    return {key: value for key, value in settings.items() if key in kind.model_fields}
 
 
 def save(path: Path, content: bytes) -> Path:

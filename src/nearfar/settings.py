@@ -22,6 +22,11 @@ class Settings(BaseModel):
             raise ConfigError("; ".join(self._explain(item) for item in error.errors())) from None
 
     @classmethod
+    def among(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Those settings that this group knows."""
+        return {key: value for key, value in settings.items() if key in cls.model_fields}
+
+    @classmethod
     def _explain(cls, item: Any) -> str:
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
@@ -33,3 +38,18 @@ class Settings(BaseModel):
             return f"{key}: {inner}"  # of nested settings, which have explained themselves
         message = item["msg"].removeprefix("Value error, ")
         return f"setting {key!r} = {item['input']!r}: {message}" if key else message
+
+
+def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]:
+    """Deal settings to the groups that know them.
+
+    Raises:
+        ConfigError: nobody knows one; the message names the closest there is.
+    """
+    known = {name for kind in kinds for name in kind.model_fields}
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+            raise ConfigError(f"unknown setting {name!r}; {hint}")
+    return [kind(**kind.among(settings)) for kind in kinds]

@@ -14,7 +14,7 @@ from ..data import bundled
 from ..errors import ConfigError, DataError
 from ..methods import PretextOptions, catalogue, find
 from ..modalities import Modality
-from ..run import sort_settings
+from ..settings import sort_settings
 from ..training import TrainingSettings
 
 FORMAT = 1

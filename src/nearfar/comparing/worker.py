@@ -24,7 +24,8 @@ import torch
 from .. import modalities
 from ..evaluation import effective_rank, knn_predict
 from ..methods import Method, PretextOptions, find
-from ..run import Run, fit, resume, save, sort_settings
+from ..run import Run, fit, resume, save
+from ..settings import sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
 from .rows import Rows, learned, read, sample
 

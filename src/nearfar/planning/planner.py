@@ -19,7 +19,8 @@ from ..data.source import ArraySource, Source
 from ..errors import ConfigError
 from ..methods.method import Method
 from ..models import MomentumCopy, Queue
-from ..run import recognised, sort_settings
+from ..run import recognised
+from ..settings import sort_settings
 from ..training import TrainingSettings
 from ..training.optimisers import optimiser, parameter_groups
 from ..training.rng import preserved, seed_all
