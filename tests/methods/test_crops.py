@@ -257,6 +257,8 @@ SMALL = {
     "dino": {"prototypes": 4},
     "wmse": {"projection": 3},
     "clusterns": {"centroids": 4},
+    "invp": {"items": 8, "links": 2, "hardest": 3, "walk_from": 0.0},
+    "sepclr": {"background": 1, "projection": 6},  # a part of one number has no direction
 }
 
 

@@ -383,6 +383,9 @@ SMALL = {
     "dino": {"prototypes": 4},
     "proxy": {"classes": 3},
     "clusterns": {"centroids": 4},
+    "invp": {"items": 8, "links": 2, "hardest": 3, "walk_from": 0.0},
+    "gml": {"classes": 3},
+    "sepclr": {"background": 1},
 }
 
 

@@ -126,7 +126,7 @@ class Pairs(Method):
     def __init__(self, encoder: nn.Module, options: PairsOptions) -> None:
         super().__init__(encoder, options)
         self.head: nn.Module = nn.Identity()
-        width = self.width
+        width = 1  # of a token
         if options.similarity in TOKENS:
             if not hasattr(encoder, "record"):
                 raise ConfigError(f"similarity = {options.similarity!r} compares tokens, which this encoder has not")

@@ -137,10 +137,10 @@ def test_permission_denied(tmp_path, monkeypatch):
     if os.geteuid() == 0:  # root may read everything
         original = decode._open
 
-        def refuse(path):
+        def refuse(path, *more):
             if path == secret:
                 raise PermissionError(13, "Permission denied", str(path))
-            return original(path)
+            return original(path, *more)
 
         monkeypatch.setattr(decode, "_open", refuse)
     else:

@@ -36,7 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", [n for n, m in methods.catalogue().items() if offered(getattr(m, "asks", ()))])
 def test_every_method_trains_on_a_table_and_resumes_to_the_same_bits(name: str, table: Path, tmp_path: Path):
-    more = {"centroids": 8} if name == "clusterns" else {}  # as many as a batch has rows, at most
+    more = {"background": "a"} if name == "sepclr" else {}
     run = fit(table, tmp_path / "run", method=name, encoder="mlp-32x2", progress=False, **SETTINGS, **more)
     assert run.config["modality"] == "tables"
     assert len(run.history) == STEPS and all(np.isfinite(line["loss"]) for line in run.history)

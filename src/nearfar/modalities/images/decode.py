@@ -59,7 +59,7 @@ def read_header(path: Path) -> Header:
         raise Unreadable(_reason(error)) from error
 
 
-def read_image(path: Path | bytes, size: int, channels: int, most: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: Path | bytes, size: int, channels: int, most: int | None = None) -> np.ndarray:
     """Decode a file, or the content of one, to (channels, size, size) uint8.
 
     The orientation in the EXIF data is applied, the largest centred square is cut out and resized (bicubic,
@@ -67,7 +67,7 @@ def read_image(path: Path | bytes, size: int, channels: int, most: int = MAX_PIX
     taken.
 
     Raises:
-        Unreadable: as for `read_header`, when it has more than `most` pixels, and when they are truncated or broken.
+        Unreadable: as for `read_header`, when it has more than `most` pixels (`MAX_PIXELS`), and when they are truncated or broken.
     """
     try:
         with _open(path, most) as image:
@@ -92,7 +92,8 @@ def to_square(image: Image.Image, size: int, channels: int) -> np.ndarray:
     return pixels[None] if channels == 1 else np.moveaxis(pixels, -1, 0)
 
 
-def _open(path: Path | bytes, most: int = MAX_PIXELS) -> Image.Image:
+def _open(path: Path | bytes, most: int | None = None) -> Image.Image:
+    most = MAX_PIXELS if most is None else most
     if isinstance(path, Path):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
