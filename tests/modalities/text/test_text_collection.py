@@ -171,3 +171,20 @@ def test_a_split_that_is_not_there(tmp_path: Path):
     make(tmp_path)
     with pytest.raises(DataError, match="no judgments of the split 'hard'; there are test, train"):
         read_collection(tmp_path, split="hard")
+
+
+def test_tables_without_headers_and_queries_of_each_split_as_in_ms_marco(tmp_path: Path):
+    (tmp_path / "collection.tsv").write_text("7\tcats sleep\n8\tdogs bark\n9\t\n")
+    (tmp_path / "queries.train.tsv").write_text("1\twho sleeps\n")
+    (tmp_path / "queries.dev.tsv").write_text("2\twho barks\n3\twho flies\n")
+    (tmp_path / "qrels.train.tsv").write_text("1\t0\t7\t1\n")
+    (tmp_path / "qrels.dev.tsv").write_text("2\t0\t8\t1\n")
+    found = read_collection(tmp_path)
+    assert found.split == "dev" and judgments(found) == {"2": {"8": 1}}
+    assert found.documents.names == ["7", "8"] and found.documents.columns["text"] == ["cats sleep", "dogs bark"]
+    assert found.facts["skipped"] == 1 and found.facts["queries_not_judged"] == 1
+    train, test = read_pair(tmp_path)
+    assert train.columns["anchor"] == ["who sleeps"] and test is not None and test.columns["anchor"] == ["who barks"]
+    (tmp_path / "queries.dev.tsv").write_text("name\twords\n2\twho barks\n")
+    with pytest.raises(DataError, match="no column _id"):
+        read_collection(tmp_path)

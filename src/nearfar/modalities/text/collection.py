@@ -16,7 +16,7 @@ from .files import ANCHOR, POSITIVE, TEXT, open_table
 from .findings import Findings, Policy
 from .items import ids_of_pairs, ids_of_texts
 from .judgments import QRELS, find_split, read_judgments, split_of, splits_of
-from .parts import CORPUS, QUERIES, find_file
+from .parts import CORPUS, find_file, find_queries
 from .rows import MOST_CHARACTERS, Column, clean, spread
 from .source import TextSource
 
@@ -67,9 +67,11 @@ def read_collection(
 
     - `corpus` (.jsonl, .csv, .tsv, .parquet, ..., also compressed): `_id`, `text` and perhaps `title`, which is put
       before the text;
-    - `queries`: `_id` and `text`;
+    - `queries`: `_id` and `text`; or a file for each split, such as `queries.train.tsv`;
     - `qrels/train.tsv`, `qrels/test.tsv`, ... (or `qrels.tsv`, `qrels.test.txt` beside the others): query, document and
       grade in each line, with or without a header; or as in TREC query, a number, document and grade.
+
+    Tables of two columns, the first of them numbers, need no header: they are ids and texts, as MS MARCO has them.
 
     An id that a second document or query has, an empty text, and a judgment that names an unknown id or comes a second
     time are left out and listed, or refused, as `policy` says.
@@ -83,7 +85,8 @@ def read_collection(
         DataError: a file, a column or the split is missing, or no judgment is left.
     """
     folder = Path(path).expanduser()
-    corpus, asking, judged = find_file(folder, CORPUS), find_file(folder, QUERIES), splits_of(folder)
+    corpus, judged = find_file(folder, CORPUS), splits_of(folder)
+    asking = find_queries(folder, split_of(judged, split, folder) if judged else None)
     if corpus is None or asking is None or not judged:
         lacking = [name for name, there in (("corpus", corpus), ("queries", asking), (QRELS, judged)) if not there]
         raise DataError(
@@ -163,7 +166,7 @@ def pairs_of(collection: Collection, duplicates: Literal["same-id", "own-id"] = 
 
 def _entries(path: Path, encoding: str | None, found: Findings, most: int) -> tuple[list[str], Column]:
     """The ids of documents or queries, and their texts."""
-    table = open_table(path, encoding)
+    table = open_table(path, encoding, unnamed=(IDS[0], TEXT))
     spelt = {plain_name(name): name for name in reversed(table.names)}
     place_of_id = next((spelt[name] for name in IDS if name in spelt), None)
     text_name = next((spelt[name] for name in (*TEXTS, *ANCHORS) if name in spelt), None)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -72,8 +73,11 @@ def plain(path: Path) -> Path:
     return path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
 
 
-def open_table(path: Path, encoding: str | None = None) -> Table:
+def open_table(path: Path, encoding: str | None = None, unnamed: Sequence[str] = ()) -> Table:
     """A file as a table; a text file has one column, `text`, and a row for each line.
+
+    Args:
+        unnamed: columns of a .csv or .tsv file without a header: one that has so many and begins with a number.
 
     Raises:
         DataError: unreadable, empty, or of another kind.
@@ -84,7 +88,9 @@ def open_table(path: Path, encoding: str | None = None) -> Table:
     if kind == "columnar":
         where, names, walk, classes = open_columnar([path])
         return Table(where, names, walk, classes)
-    table = {"text": _text_table, "csv": _csv_table, "json": _json_table}[kind](path, encoding)
+    table = {"text": _text_table, "csv": partial(_csv_table, unnamed=unnamed), "json": _json_table}[kind](
+        path, encoding
+    )
     if not table.names:
         raise DataError(f"{table.where}: the file is empty")
     return table
@@ -124,7 +130,7 @@ def _text_table(path: Path, encoding: str | None) -> Table:
     return Table(printable(path), [TEXT] if some else [], lambda names, found: text_rows(path, encoding, found))
 
 
-def _csv_table(path: Path, encoding: str | None) -> Table:
+def _csv_table(path: Path, encoding: str | None, unnamed: Sequence[str] = ()) -> Table:
     where = printable(path)
     header = next(lines(path, encoding, Findings()), "")
     delimiter = delimiter_of(header, plain(path))
@@ -146,14 +152,16 @@ def _csv_table(path: Path, encoding: str | None) -> Table:
                 begin = reader.line_num + 1
 
     names = next((row for _, row in cells(Findings()) if row), [])
-    names = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
+    headed = len(names) != len(unnamed) or not names[0].strip().isdigit()
+    names = [name.strip() or f"column {place}" for place, name in enumerate(names if headed else unnamed, 1)]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{where}: two columns are called {twice[:60]!r}; the first row must name every column once")
 
     def walk(wanted: Sequence[str], found: Findings) -> Iterator[Row]:
         rows = cells(found)
-        next((row for _, row in rows if row), None)  # the header
+        if headed:
+            next((row for _, row in rows if row), None)
         for number, row in rows:
             if len(row) == len(names):
                 yield f"{where}:{number}", dict(zip(names, row, strict=True))

@@ -53,7 +53,7 @@ def locate(path: Path, part: Part) -> Place | None:
         raise DataError(f"{printable(path)}: no such file or folder")
     if not path.is_dir():
         return Place("table", path, [path]) if part == "train" else None
-    if find_file(path, CORPUS) is not None and find_file(path, QUERIES) is not None:
+    if find_file(path, CORPUS) is not None and find_queries(path) is not None:
         return Place("collection", path)
     if (saved := saved_folder(path)) is not None:
         return Place("table", path, saved) if part == "train" else None
@@ -87,6 +87,17 @@ def locate(path: Path, part: Part) -> Place | None:
 def find_file(folder: Path, stems: tuple[str, ...]) -> Path | None:
     """The first readable file of a folder that has one of these names."""
     return next((group[0] for stem in stems if (group := _groups(folder).get(stem))), None)
+
+
+def find_queries(folder: Path, split: str | None = None) -> Path | None:
+    """The queries of a split, or of any where none is named: from one file, or from that of the split."""
+    groups = _groups(folder)
+    for stem in QUERIES:
+        for name, files in groups.items():
+            whole, _, part = name.partition(".")
+            if whole == stem and (not part or split in (None, part)):
+                return files[0]
+    return None
 
 
 def _groups(folder: Path) -> dict[str, list[Path]]:
