@@ -67,7 +67,7 @@ def read_image(path: Path | bytes, size: int, channels: int, most: int | None = 
     taken.
 
     Raises:
-        Unreadable: as for `read_header`, by more than `most` pixels (`MAX_PIXELS`), and when they are truncated or broken.
+        Unreadable: as for `read_header`, by more than `most` pixels, and when they are truncated or broken.
     """
     try:
         with _open(path, most) as image:

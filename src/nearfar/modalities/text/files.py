@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -88,9 +87,10 @@ def open_table(path: Path, encoding: str | None = None, unnamed: Sequence[str] =
     if kind == "columnar":
         where, names, walk, classes = open_columnar([path])
         return Table(where, names, walk, classes)
-    table = {"text": _text_table, "csv": partial(_csv_table, unnamed=unnamed), "json": _json_table}[kind](
-        path, encoding
-    )
+    if kind == "csv":
+        table = _csv_table(path, encoding, unnamed)
+    else:
+        table = {"text": _text_table, "json": _json_table}[kind](path, encoding)
     if not table.names:
         raise DataError(f"{table.where}: the file is empty")
     return table
@@ -152,7 +152,7 @@ def _csv_table(path: Path, encoding: str | None, unnamed: Sequence[str] = ()) ->
                 begin = reader.line_num + 1
 
     names = next((row for _, row in cells(Findings()) if row), [])
-    headed = len(names) != len(unnamed) or not names[0].strip().isdigit()
+    headed = not unnamed or len(names) != len(unnamed) or not names[0].strip().isdigit()
     names = [name.strip() or f"column {place}" for place, name in enumerate(names if headed else unnamed, 1)]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
