@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from .approximate import Approximate
 from .audit import false_negatives, groups
+from .bands import RankBand, rank_triplets
 from .exact import Exact
 from .filters import Ceiling, Margin, PairScorer, Percentage, Positives, Ranks, SameId, SameText
 from .found import Found
@@ -42,6 +43,7 @@ __all__ = [
     "Percentage",
     "Positives",
     "Random",
+    "RankBand",
     "Ranks",
     "Refresh",
     "Replacement",
@@ -59,5 +61,6 @@ __all__ = [
     "mutual_ranks",
     "open_vectors",
     "overlap",
+    "rank_triplets",
     "text_keys",
 ]
