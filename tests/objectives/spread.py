@@ -89,7 +89,7 @@ def strategies(case: Case, scene: Scene, world: int) -> tuple[Strategy, ...]:
     """The strategies of one meeting: all, or the one whose turn it is."""
     # A case changes them from scene to scene, and a scene from case to case.
     turn = [c.name for c in EVERY].index(case.name) + [s.name for _, s in meetings([case])].index(scene.name)
-    every = world > 1 and (scene.name in TELLING or not case.compares)
+    every = world == 2 and (scene.name in TELLING or not case.compares)
     return STRATEGIES if every else (STRATEGIES[turn % len(STRATEGIES)],)
 
 

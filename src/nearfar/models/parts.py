@@ -38,6 +38,10 @@ class TwoParts(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("first"), name)
 
+    def twins(self) -> list[nn.Module]:
+        """The encoders side by side, whose stages are frozen and slowed down together."""
+        return [self.first, self.second]
+
     def forward(self, rows: Tensor) -> Tensor:
         """(N, 2 width): the first part, then the second."""
         return torch.cat([self.to_first(self.first(rows)), self.to_second(self.second(rows))], 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from torch import nn
 
 from nearfar.errors import ConfigError
@@ -12,12 +14,17 @@ def stages(encoder: nn.Module) -> list[list[nn.Module]]:
 
     A stage is a member of a `Sequential` or `ModuleList` (a block, or a group of blocks), or a part that holds no such
     list. What has parameters with at most one dimension only (a norm) belongs to the stage before it, and parameters
-    of the net itself (positions, a class token) to the first stage.
+    of the net itself (positions, a class token) to the first stage. Of a net that names nets side by side (`twins()`)
+    a stage holds that of each, and the last one what else it has.
 
     >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3))
     >>> [[type(part).__name__ for part in stage] for stage in stages(net)]
     [['Conv2d', 'BatchNorm2d'], ['Conv2d']]
     """
+    if hasattr(encoder, "twins"):
+        twins: list[nn.Module] = encoder.twins()  # type: ignore[operator]
+        rest = [part for part in encoder.children() if not any(part is twin for twin in twins)]
+        return [*(list(chain.from_iterable(each)) for each in zip(*map(stages, twins), strict=True)), rest]
     found: list[list[nn.Module]] = []
     for part in _parts(encoder):
         joins = all(parameter.ndim <= 1 for parameter in part.parameters())
