@@ -35,8 +35,6 @@ class DenoSent(SimCSE):
     """
 
     name = "denosent"
-    near = "another view of the same item: for texts, the same one under other dropout"
-    far = "the second views of the other items in the batch, and what is given as far"
     source = "Wang et al. 2023, DenoSent; xinghaow99/DenoSent"
     asks = ("of_words",)
     Options: ClassVar[type[SimCSEOptions]] = DenoSentOptions

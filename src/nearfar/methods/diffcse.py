@@ -35,8 +35,6 @@ class DiffCSE(SimCSE):
     """
 
     name = "diffcse"
-    near = "another view of the same item: for texts, the same one under other dropout"
-    far = "the second views of the other items in the batch, and what is given as far"
     source = "Chuang et al. 2022, DiffCSE; voidism/DiffCSE"
     asks = ("of_words",)
     Options: ClassVar[type[SimCSEOptions]] = DiffCSEOptions
