@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,8 @@ def test_every_method_is_trained_with_crops_and_every_labelled_one_with_some_cla
 
 
 @pytest.fixture(scope="module", params=ways())
-def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of six steps of every method."""
+def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a run of six steps of every method; there are a hundred of them, so each goes when it was used."""
     name, way = request.param
     out = tmp_path_factory.mktemp("runs") / name
     settings = {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": HALF, "log_every": 1, "threads": 1}
@@ -128,7 +129,8 @@ def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytes
         fit(file, out, method=name, encoder="gru-16", progress=False, **settings, **TINY[name], **way)
     else:
         fit(pictures, out, method=name, encoder="small", progress=False, **settings, **TINY[name], **way)
-    return out
+    yield out
+    shutil.rmtree(out)
 
 
 @pytest.fixture
