@@ -92,7 +92,7 @@ def look(data: str | Path, modality: str | None = None, **options: Any) -> Look:
     """
     path = Path(bundled.located(data)).expanduser()
     made = modalities.find(modality) if modality else recognised(path, options)
-    (settings,) = sort_settings(options, made.Options)
+    (settings,) = sort_settings(options, made.Options, elsewhere=modalities.elsewhere(made))
     searched = made.collection(path, settings)
     splits = [] if searched is None else searched.describe()["splits"]
     found = {split: made.collection(path, settings, split) for split in splits}

@@ -317,7 +317,9 @@ def _begin(
     made = modalities.find(modality) if modality else recognised(data, settings)
     settings = settings if team.alone else {**settings, "devices": team.world}
     groups = TrainingSettings, kind.Options, made.Options, MiningSettings, methods.PretextOptions
-    training, method_options, options, mining, tasks = sort_settings(settings, *groups)
+    training, method_options, options, mining, tasks = sort_settings(
+        settings, *groups, elsewhere=modalities.elsewhere(made)
+    )
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,8 +41,10 @@ class Settings(BaseModel):
         return f"setting {key!r} = {item['input']!r}: {message}" if key else message
 
 
-def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]:
-    """Deal settings to the groups that know them.
+def sort_settings(
+    settings: dict[str, Any], *kinds: type[Settings], elsewhere: Mapping[str, str] | None = None
+) -> list[Any]:
+    """Deal settings to the groups that know them; `elsewhere` has hints for names that belong to other groups.
 
     Raises:
         ConfigError: nobody knows one; the message names the closest there is.
@@ -49,6 +52,8 @@ def sort_settings(settings: dict[str, Any], *kinds: type[Settings]) -> list[Any]
     known = {name for kind in kinds for name in kind.model_fields}
     for name in settings:
         if name not in known:
+            if elsewhere and name in elsewhere:
+                raise ConfigError(f"unknown setting {name!r}: {elsewhere[name]}")
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
             raise ConfigError(f"unknown setting {name!r}; {hint}")

@@ -89,6 +89,17 @@ def average(encoder: nn.Module, start: nn.Module, share: float) -> None:
             value.lerp_(theirs[name].to(value), share)
 
 
+def _check_kept(modality: Modality, theirs: dict[str, Any], path: Path, options: Any) -> None:
+    """Raise ConfigError for a setting that an encoder which was kept would not follow."""
+    for key in sorted(modality.encoding):
+        asked = getattr(options, key)
+        if asked not in (type(options).model_fields[key].default, theirs.get(key)):
+            raise ConfigError(
+                f"{key} = {asked}: the encoder of {path} was made with {key} = {theirs.get(key)} and stays as it is; "
+                "leave that out, or start from the encoder that it was made of"
+            )
+
+
 def _of_run(
     modality: Modality, path: Path, facts: dict[str, Any], options: Any
 ) -> tuple[str, nn.Module, dict[str, Any]]:
@@ -104,6 +115,8 @@ def _of_run(
             f"the encoder of {path} takes rows of shape {theirs}, and these data have {ours}; read them as that run "
             "did (for images: --set channels=...)"
         )
+    if (earlier.path / KEPT).is_dir():
+        _check_kept(modality, earlier.config["options"], path, options)
     trained, before = earlier.method.encoder, earlier.config.get("start")
     start = {
         "sha256": digest(trained.state_dict()),

@@ -107,3 +107,13 @@ def test_names_are_found_or_listed():
     assert [modalities.find(name).name for name in modalities.NAMES] == list(modalities.NAMES)
     with pytest.raises(ConfigError, match="there is no modality 'sounds'; there are images, text, tables"):
         modalities.find("sounds")
+
+
+def test_a_setting_of_another_modality_is_refused_by_its_name(small: Path, tmp_path: Path):
+    for data, how in ((small, {}), (small, {"modality": "images"})):
+        with pytest.raises(ConfigError, match="'lora': it is one of text, and these data are images; leave it out"):
+            fit(data, tmp_path / "run", steps=1, lora=2, **how)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ConfigError, match="'lora': it is one of text, and these data are tables"):
+        fit(tmp_path / "t.csv", tmp_path / "run", steps=1, lora=2, modality="tables")
+    assert not (tmp_path / "run").exists()

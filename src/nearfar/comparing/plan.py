@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..data import bundled
 from ..errors import ConfigError, DataError
 from ..methods import PretextOptions, catalogue, find
-from ..modalities import Modality
+from ..modalities import Modality, elsewhere
 from ..settings import sort_settings
 from ..training import TrainingSettings
 
@@ -166,8 +166,9 @@ def contenders(
             else:
                 fits[key] = shared[key]  # nobody knows it: let the check below say so
         settings = {**fits, **special}
+        groups = TrainingSettings, kinds[method].Options, modality.Options, PretextOptions
         try:
-            sort_settings(settings, TrainingSettings, kinds[method].Options, modality.Options, PretextOptions)
+            sort_settings(settings, *groups, elsewhere=elsewhere(modality))
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         if any(name == other.name for other in made):

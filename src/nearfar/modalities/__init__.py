@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..data.source import Source
 from ..errors import ConfigError
 from ..settings import Settings
+from .peek import TABLE_EXTENSIONS
 
 NAMES = ("images", "text", "tables")
 
@@ -100,6 +101,7 @@ class Modality(Protocol):
     name: str
     Options: type[Settings]
     baseline: str  # what the raw features are called, such as "raw pixels"
+    encoding: frozenset[str]  # settings that are kept with an encoder (see `encoder`)
 
     def recognises(self, path: Path) -> bool:
         """Whether this looks like data of the modality."""
@@ -177,8 +179,24 @@ def recognise(path: Path, settings: Collection[str] = ()) -> Modality:
         path: the data.
         settings: names of settings that were given; one that only some modalities know rules the others out.
     """
-    candidates = [find(name) for name in NAMES]
+    every = candidates = [find(name) for name in NAMES]
     for setting in settings:
         knowing = [modality for modality in candidates if setting in modality.Options.model_fields]
         candidates = knowing or candidates
-    return next((modality for modality in candidates if modality.recognises(path)), candidates[0])
+    found = next((modality for modality in candidates if modality.recognises(path)), None)
+    if found is None and path.suffix.lower() not in TABLE_EXTENSIONS:  # a table is what its settings say
+        found = next((modality for modality in every if modality.recognises(path)), None)
+    return found or candidates[0]
+
+
+def elsewhere(modality: Modality) -> dict[str, str]:
+    """Settings that other modalities have and this one has not, each with what to say of it.
+
+    >>> elsewhere(find("images"))["lora"]
+    'it is one of text, and these data are images; leave it out'
+    """
+    said: dict[str, str] = {}
+    for other in (find(name) for name in NAMES):
+        for key in other.Options.model_fields:
+            said.setdefault(key, f"it is one of {other.name}, and these data are {modality.name}; leave it out")
+    return {key: text for key, text in said.items() if key not in modality.Options.model_fields}

@@ -172,7 +172,7 @@ def plan(
     else:
         made = modalities.find(modality) if modality else recognised(data, settings)
     kinds = TrainingSettings, kind.Options, made.Options, methods.PretextOptions
-    training, method_options, options, tasks = sort_settings(settings, *kinds)
+    training, method_options, options, tasks = sort_settings(settings, *kinds, elsewhere=modalities.elsewhere(made))
     source = _source(data, shape, made, options)
     facts = source.describe()
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))

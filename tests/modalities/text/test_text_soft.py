@@ -113,3 +113,26 @@ def test_diffcse_takes_a_masked_model_of_a_folder_as_generator(folder: Path, tmp
         file.unlink()
     resumed = nf.resume(run.path).method.state_dict()
     assert all(torch.equal(value, resumed[key]) for key, value in run.method.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", ["gru-8", "transformer-64x1", "ngrams-8"])
+@pytest.mark.parametrize("setting", [{"lora": 2}, {"pooling": "cls"}, {"normalise": False}, {"most_tokens": 9}])
+def test_settings_of_transformers_are_refused_by_encoders_that_do_not_take_them(encoder, setting, tmp_path: Path):
+    (tmp_path / "lines.txt").write_text("a\nb\nc\nd")
+    said = f"'{encoder}' takes no {next(iter(setting))}, which is for transformers by name or folder"
+    with pytest.raises(ConfigError, match=said):
+        nf.fit(tmp_path / "lines.txt", tmp_path / "run", encoder=encoder, steps=1, **setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_that_was_kept_takes_no_adapters_later(folder: Path, tmp_path: Path):
+    (tmp_path / "lines.txt").write_text("\n".join(" ".join(WORDS[5 + n : 8 + n]) for n in range(8)))
+    how = {"steps": 1, "batch_size": 4, "threads": 1}
+    first = nf.fit(tmp_path / "lines.txt", tmp_path / "first", encoder=f"hf/{folder}", lora=2, **how)
+    with pytest.raises(
+        ConfigError, match=r"lora = 3: the encoder of .*first was made with lora = 2 and stays as it is"
+    ):
+        nf.fit(tmp_path / "lines.txt", tmp_path / "run", encoder=str(first.path), lora=3, **how)
+    nf.fit(tmp_path / "lines.txt", tmp_path / "second", encoder=str(first.path), lora=2, **how)
+    third = nf.fit(tmp_path / "lines.txt", tmp_path / "third", encoder=str(first.path), **how)
+    assert all("lora" in name for name, p in third.method.encoder.named_parameters() if p.requires_grad)

@@ -64,6 +64,7 @@ class Images:
     name = "images"
     Options = ImageOptions
     baseline = "raw pixels"
+    encoding: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Image files, folders with one in them, tables with a column of their names, and .npz archives of images."""

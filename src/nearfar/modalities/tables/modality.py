@@ -50,6 +50,7 @@ class Tables:
     name = "tables"
     Options = TableOptions
     baseline = "raw columns"
+    encoding: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:
         """Tables, folders that hold one, and .npz archives of (N, C) arrays or of vectors."""

@@ -99,6 +99,7 @@ class TextModality:
     name = "text"
     Options = TextOptions
     baseline = "hashed words"
+    encoding = frozenset(("pooling", "normalise", "most_tokens", "width", "dropout", "lora", "soft_prompts"))
 
     def recognises(self, path: Path) -> bool:
         """Text files, folders of them, collections, and tables with a column of a known name that holds words."""
@@ -145,10 +146,9 @@ class TextModality:
 
     def encoder(self, name: str | None, facts: dict[str, Any], options: TextOptions) -> tuple[str, nn.Module]:
         """See `Modality.encoder`."""
-        changes = options.model_dump(include={"pooling", "normalise", "most_tokens", "width", "dropout"})
-        full, made = encoder(name, **changes, lora=options.lora or None, soft_prompts=options.soft_prompts or None)
-        if options.soft_prompts and not isinstance(made, Transformer):
-            raise ConfigError(f"soft_prompts are for transformers by name or folder, not for the encoder {full}")
+        changes = options.model_dump(include=set(self.encoding))
+        changes |= {key: changes[key] or None for key in ("lora", "soft_prompts")}
+        full, made = encoder(name, **changes)
         if options.generator and not full.startswith("kept/"):  # what was trained needs none any more
             if not isinstance(made, Transformer):
                 raise ConfigError(

@@ -29,10 +29,11 @@ def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
             transformer of Hugging Face or sentence-transformers, "ngrams" or "ngrams-512" for a static one with
             random weights, "gru" or "gru-256" and "transformer" or "transformer-256x4" for nets over words in their
             order, also with random weights. None: minilm where its package is installed, else ngrams.
-        changes: of `TextSettings`, and `dropout`; None leaves them as published.
+        changes: of `TextSettings`, and `dropout`; None leaves them as published. They are for transformers by name or
+            folder; nets over words take `dropout`.
 
     Raises:
-        ConfigError: there is no such encoder. ImportError: what it needs is missing.
+        ConfigError: there is no such encoder, or it does not take a change. ImportError: what it needs is missing.
 
     >>> name, net = encoder("ngrams-32")
     >>> name, net(net.tokens(["a cat"])).shape
@@ -41,12 +42,14 @@ def encoder(name: str | None, **changes: Any) -> tuple[str, nn.Module]:
     name = name or ("minilm" if packaged() else "ngrams")
     static = _NGRAMS.fullmatch(name)
     if static is not None:
+        _refuse(name, changes)
         width = int(static[1] or WIDTH)
         if not 1 <= width <= 65536:
             raise ConfigError(f"encoder {name!r}: the width must be between 1 and 65536")
         return f"ngrams-{width}", Ngrams(width)
     words = _WORDS.fullmatch(name)
     if words is not None:
+        _refuse(name, {key: value for key, value in changes.items() if key != "dropout"})
         return _over_words(name, [int(number) for number in words.groups() if number], changes.get("dropout"))
     if name == "minilm":
         folder = packaged()
@@ -78,6 +81,16 @@ def _over_words(name: str, numbers: list[int], dropout: float | None) -> tuple[s
     if name.startswith("gru"):
         return f"gru-{width}", Recurrent(width, rate)
     return f"transformer-{width}x{layers}", SmallTransformer(width, layers, rate)
+
+
+def _refuse(name: str, changes: dict[str, Any]) -> None:
+    """Settings of transformers, for an encoder that has none of them."""
+    given = [key for key, value in changes.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"encoder {name!r} takes no {', '.join(given)}, which {'is' if len(given) == 1 else 'are'} for "
+            "transformers by name or folder (minilm, hf/NAME, hf/FOLDER); leave out or choose one of them"
+        )
 
 
 def packaged() -> str | None:
