@@ -136,11 +136,18 @@ def test_a_source_with_labels_and_several_devices(small: Path):
         ((100,), {}, "a shape is the number of items"),
         ("100x1x8x8", {"batchsize": 3}, "did you mean 'batch_size'"),
         ("100x1x8x8", {"batch_size": 4, "devices": 5}, "devices = 5, but a batch of 4"),
+        ("100x1x8x8", {"batch_size": 4, "micro_batch": 1}, "micro_batch = 1: encoder or head has a batch norm"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(data: Any, how: dict[str, Any], says: str | None):
     with pytest.raises(nearfar.errors.NearfarError if says is None else ConfigError, match=says):
         nearfar.plan(data, **how)
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 3}, {"batch_size": 8, "micro_batch": 3}])
+def test_batches_too_small_to_be_halved_are_planned(how: dict[str, int]):
+    made = nearfar.plan("100x1x8x8", steps=1, **how)
+    assert made.job.batch_size == how["batch_size"] and made.peak > 0
 
 
 def test_the_command(command: Command, small: Path, tmp_path: Path):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_run import TinyContrast, TinySampler, TinySource, noisy_views, tiny_trainer
+from tiny_run import TinyContrast, TinyMethod, TinySampler, TinySource, noisy_views, tiny_trainer
 from torch import Tensor, nn
 
 from nearfar.data.batch import Batch
-from nearfar.errors import DataError
+from nearfar.errors import ConfigError, DataError
 from nearfar.training import Diverged, Trainer, TrainingSettings, load_checkpoint
 from nearfar.training.metrics import read_metrics
 from nearfar.training.rng import step_generator
@@ -74,6 +74,30 @@ def test_micro_batches_train_the_same_weights(tmp_path: Path) -> None:
     tiny_trainer(tmp_path / "b", parts, steps=10, optimiser="sgd", micro_batch=5).run()
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(value, parts.state_dict()[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "micro_batch"), [(13, 6), (13, 4), (13, 3), (13, 2), (12, 11)])
+def test_no_row_meets_a_batch_norm_alone(tmp_path: Path, batch: int, micro_batch: int) -> None:
+    method = TinyMethod()
+    sizes: list[int] = []
+    method.encoder.register_forward_pre_hook(lambda _, rows: sizes.append(len(rows[0])))
+    tiny_trainer(tmp_path, method, batch_size=batch, steps=1, micro_batch=micro_batch).run()
+    assert sum(sizes) == 2 * 2 * batch  # of two views, each encoded twice
+    assert min(sizes) >= 2 and max(sizes) <= max(micro_batch, 3)
+
+
+def test_one_row_at_a_time_is_refused_where_there_is_a_batch_norm(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"micro_batch = 1: encoder or head has a batch norm, .* set micro_batch to 2"
+    ):
+        tiny_trainer(tmp_path / "a", TinyMethod(), steps=1, micro_batch=1)
+    tiny_trainer(tmp_path / "b", Plain(), steps=1, micro_batch=1).run()
+    wide = TinyMethod()
+    wide.encoder = torch.nn.Sequential(torch.nn.Unflatten(1, (6, 1, 1)), torch.nn.BatchNorm2d(6), torch.nn.Flatten())
+    wide.momentum = torch.nn.Identity()
+    wide.queue = torch.randn(20, 6)
+    with pytest.raises(ConfigError, match=r"a single row without neighbours \(micro_batch = 1\)"):
+        tiny_trainer(tmp_path / "c", wide, steps=1, micro_batch=1).run()
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -189,7 +189,7 @@ class Bench:
         few = min(8, most)
         each = self.meter.seconds(lambda: self._learn(sample, few), 2) / few
         large = max(few, min(most, ROWS, int(SECONDS / 4 / each)))
-        small = max(1, large // 4)
+        small = min(large, max(2, large // 4))  # one row is nothing to a batch norm
         peaks = []
         for n in (small, large):
             start = self.meter.start() if self.device.type == "cuda" else self.process
@@ -207,7 +207,7 @@ class Bench:
         self._judge(large)
         while large < min(most, ITEMS) and self.meter.seconds(lambda n=large: self._judge(n)) < SECONDS / 2:  # type: ignore[misc]
             large = min(2 * large, most, ITEMS)
-        small = max(1, large // 2)
+        small = min(large, max(2, large // 2))
         bytes_, seconds = [], []
         for n in (small, large):
             with Made() as made:

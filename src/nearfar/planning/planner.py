@@ -22,6 +22,7 @@ from ..models import MomentumCopy, Queue
 from ..run import recognised
 from ..settings import sort_settings
 from ..training import TrainingSettings
+from ..training.engines import check_norms
 from ..training.optimisers import optimiser, parameter_groups
 from ..training.rng import preserved, seed_all
 from ..training.stages import freeze
@@ -186,6 +187,7 @@ def plan(
         learner = methods.with_tasks(kind(net, method_options), tasks).to(device).train()
         views = made.views(facts, method_options.views, options, net)
         freeze(learner, training.freeze)
+        check_norms(learner, training.micro_batch)
         groups = parameter_groups(learner, training.layer_decay)
         steps = optimiser(training.optimiser, groups, training.lr, training.weight_decay, training.momentum)
         bench = Bench(learner, views, *_few(source), steps, device, training.resolve_precision(device))

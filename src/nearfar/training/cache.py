@@ -29,6 +29,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import torch
@@ -60,7 +61,8 @@ def cached(
             (N, ...), or dicts, lists or tuples of tensors with N rows each, such as tokenised text. An encoder gives a
             tensor, or dicts, lists or tuples of tensors, one entry per row. A tensor in place of a tower goes to the
             objective as it is (a queue, say).
-        micro_batch: rows that are encoded at a time, at least 1; it need not divide N.
+        micro_batch: rows that are encoded at a time, at least 1; it need not divide N. A last row that would be encoded
+            alone takes one from the micro-batch before it, for batch norm (not of micro-batches of 2).
         order: (N,) numbers, such as lengths of texts, or one such per tower (None for none): rows of similar numbers
             share a micro-batch, so that an encoder can cut off common padding. Projections keep the order of the rows.
         how: arguments of the objective (``ids``, ``labels``, ``strategy``, ...).
@@ -218,13 +220,17 @@ def _per_tower(order: Any) -> bool:
 
 
 def _micro_batches(count: int, size: int, order: Order | None, device: torch.device) -> list[slice | Tensor]:
-    """Which rows go together: neighbours, or those of similar numbers."""
+    """Which rows go together: neighbours, or those of similar numbers; never one row alone where size allows it."""
+    sizes = [size] * (count // size) + [count % size] * (count % size > 0 or count == 0)  # one piece without rows
+    if size > 2 and sizes[-1] == 1 and len(sizes) > 1:  # of which a batch norm would make nothing
+        sizes[-2:] = [size - 1, 2]
     if order is None:
-        return [slice(start, min(start + size, count)) for start in range(0, max(count, 1), size)]  # one without rows
+        stops = list(accumulate(sizes))
+        return [slice(stop - length, stop) for stop, length in zip(stops, sizes, strict=True)]
     numbers = torch.as_tensor(order, device=device)
     if numbers.shape != (count,):
         raise ValueError(f"order has one number per row, ({count},), got {tuple(numbers.shape)}")
-    return list(numbers.argsort(stable=True).split(size))
+    return list(numbers.argsort(stable=True).split(sizes))
 
 
 def _autocasts(leaves: Sequence[Tensor]) -> Callable[[], Any]:

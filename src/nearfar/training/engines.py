@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,10 @@ from nearfar.training.team import Team
 
 EngineName = Literal["ddp", "fsdp"]
 Project = Callable[[Tensor], Projection]
+_NORMALISES = (
+    "normalises by the rows that are encoded with it: set micro_batch to 2 or more, or leave it out; or choose an "
+    "encoder and a method without batch norms"
+)
 LossOf = Callable[[list[Projection]], Tensor]
 Order = Callable[[Tensor], Tensor | None]
 
@@ -119,6 +123,24 @@ def engine(name: EngineName, method: nn.Module, team: Team, precision: torch.dty
     if precision == torch.float16:
         raise ConfigError("engine = fsdp knows no loss scale, which float16 needs; use precision = bfloat16, or ddp")
     return Sharded(method)
+
+
+def check_norms(method: nn.Module, micro_batch: int | None) -> None:
+    """Raise ConfigError where a batch norm that learns would see one row at a time, of which it makes nothing."""
+    if micro_batch == 1 and any(isinstance(part, nn.BatchNorm1d) and part.training for part in method.modules()):
+        raise ConfigError(f"micro_batch = 1: encoder or head has a batch norm, which {_NORMALISES}")
+
+
+@contextmanager
+def norms_explained(micro_batch: int | None) -> Iterator[None]:
+    """A ConfigError in place of what a batch norm says of a single value."""
+    try:
+        yield
+    except ValueError as error:
+        if "per channel" not in str(error):
+            raise
+        asked = "" if micro_batch is None else f" (micro_batch = {micro_batch})"
+        raise ConfigError(f"a batch norm met a single row without neighbours{asked}, and {_NORMALISES}") from error
 
 
 def whole(tree: Any) -> Any:

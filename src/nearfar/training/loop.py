@@ -22,7 +22,7 @@ from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.training import state as states
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
-from nearfar.training.engines import Order, engine, whole
+from nearfar.training.engines import Order, check_norms, engine, norms_explained, whole
 from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts, watched_part
@@ -141,6 +141,7 @@ class Trainer:
         self.renewal = renewal
         self._renewed: dict[str, float] | None = None  # what it found, until it is logged
         self.frozen = freeze(method, settings.freeze)
+        check_norms(method, settings.micro_batch)
         self.engine = engine(settings.engine, method, self.team, self.precision)
         groups = parameter_groups(method, settings.layer_decay)
         self.optimiser = optimiser(settings.optimiser, groups, settings.lr, settings.weight_decay, settings.momentum)
@@ -298,7 +299,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         micro_batch = self.team.micro_batch(len(prepared.index), settings.micro_batch)
         seed_all(step_seed(settings.seed, prepared.step, 1 + self.team.rank))
-        projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch, self.order)
+        with norms_explained(micro_batch):
+            projections = self.engine.gradients(self._project, batch.views, loss_of, micro_batch, self.order)
         self.scaler.unscale_(self.optimiser)
         limit = math.inf if settings.clip_norm is None else settings.clip_norm
         grad_norm = whole(nn.utils.clip_grad_norm_(self.module.parameters(), limit)).item()

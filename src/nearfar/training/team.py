@@ -60,11 +60,15 @@ class Team:
         """Rows to encode at a time when `count` rows are shared; None where no process needs a second micro-batch.
 
         It is what was asked for, or the next number with which all processes have as many micro-batches: layers that
-        exchange something while they encode wait for each other.
+        exchange something while they encode wait for each other. Pairs of rows that leave one over become three.
 
         >>> Team(0, 2).micro_batch(17, 4), Team(1, 2).micro_batch(17, 4), Team(0, 2).micro_batch(17, 9)
         (5, 5, None)
+        >>> Team().micro_batch(17, 2), Team().micro_batch(16, 2)
+        (3, 2)
         """
+        if self.alone and asked == 2 and count % 2:
+            asked = 3
         most, least = -(-count // self.world), count // self.world
         if asked is None or asked >= most:
             return None
