@@ -21,7 +21,7 @@ from ..contrast import (
     packed,
 )
 from ..data.batch import Batch
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..models import StillCopy
 from ..models.heads import projector
 from ..objectives import Matryoshka, MultipleNegatives, catalogue
@@ -57,6 +57,11 @@ class PairsOptions(MethodOptions):
         description="MultipleNegatives: leave out what the encoder, as it was at the start, finds as near as the "
         "partner less so much (GISTEmbed)",
     )
+    confidence: Literal["soft", "weight"] | None = Field(
+        None,
+        description="MultipleNegatives, scores of 0 to 1: what they say of a partner. soft: its part of the target, of "
+        "which all others share the rest; weight: how much the pair counts (CLHAIF)",
+    )
     widths: tuple[int, ...] = Field((), description="ask the objective of so many first numbers too (Matryoshka)")
 
     @field_validator("objective")
@@ -69,7 +74,7 @@ class PairsOptions(MethodOptions):
 
     @model_validator(mode="after")
     def _fits(self) -> PairsOptions:
-        given = [name for name in ("own_weight", "guide_margin") if getattr(self, name) is not None]
+        given = [name for name in ("own_weight", "guide_margin", "confidence") if getattr(self, name) is not None]
         if given and self.objective != "MultipleNegatives":
             raise ConfigError(f"{given[0]} is of the objective MultipleNegatives, and objective = {self.objective!r}")
         if self.similarity != "cosine" and (self.widths or self._takes("similarity") is None):
@@ -110,7 +115,8 @@ class Pairs(Method):
     head, and for Gaussians the head gives means and variances, by the softplus of the other half. The first view holds
     the anchors, every further one partners, of which the values are averaged; views of the role "far" (hard negatives)
     are further candidates for all anchors. Rows of one id are known to be the same item and never pushed apart.
-    Objectives of graded pairs take how alike the two are from the data, and have no far rows.
+    Objectives of graded pairs take how alike the two are from the data, and have no far rows. With `confidence` scores
+    say how sure it is that the partner is one, and a score of 1 is a pair without any.
     Source: Henderson et al. 2017, section 4 (in-batch negatives); Karpukhin et al. 2020 (with given ones).
     """
 
@@ -185,6 +191,20 @@ class Pairs(Method):
         more: dict[str, Tensor] = {}
         if far:
             more["given"] = torch.stack([batch.given(number) for number in far], 1)
+        if self.options.confidence is not None:
+            more["targets" if self.options.confidence == "soft" else "weights"] = _confidence(batch.targets)
         if self.guide is not None:
             more["guide"] = torch.stack([self.guide(batch.views[number]) for number in (*pair, *far)], 1)
         return self.judged(*rows, *(projections[number] for number in far), ids=batch.ids, **more)
+
+
+def _confidence(scores: Tensor | None) -> Tensor:
+    """Scores as they are, where they can say how sure a pair is."""
+    if scores is None:
+        raise ConfigError("confidence takes pairs with scores, and these data have none; --set score_column=NAME")
+    if not bool(((scores >= 0) & (scores <= 1)).all()):
+        low, high = float(scores.min()), float(scores.max())
+        raise DataError(
+            f"confidence takes scores of 0 to 1, and these reach from {low:.4g} to {high:.4g}; rescale them"
+        )
+    return scores

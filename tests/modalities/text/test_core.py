@@ -270,3 +270,40 @@ def test_prefixes_are_asked_too():
         a, p = (normalize(row[:, :width], dim=1) for row in rows)
         want = want + cross_entropy(a @ p.T / 0.05, torch.arange(6))
     assert found.item() == pytest.approx(want.item(), rel=1e-9)
+
+
+def confident(kind: str | None, rows: list[torch.Tensor], scores: torch.Tensor | None, **options) -> float:
+    more = {"objective": "MultipleNegatives", "temperature": 0.5, **options}
+    roles = ["whole", "whole", *["far"] * (len(rows) - 2)]
+    made = Batch(rows, torch.arange(len(rows[0])), roles=roles, targets=scores)
+    return Pairs(torch.nn.Identity(), PairsOptions(confidence=kind, **more)).contrast(rows, made).loss.item()
+
+
+def test_scores_say_how_sure_a_partner_is_and_a_score_of_one_changes_nothing():
+    rows, y = rows_of(columns=3), torch.linspace(0.3, 0.8, 6).double()
+    a, p, n = (normalize(z, dim=1) for z in rows)
+    scores = torch.cat([a @ p.T, a @ n.T], 1) / 0.5
+    target = ((1 - y) / 11)[:, None].expand(6, 12).clone()
+    target[torch.arange(6), torch.arange(6)] = y
+    assert confident("soft", rows, y) == pytest.approx(cross_entropy(scores, target).item(), rel=1e-9)
+    each = cross_entropy(scores, torch.arange(6), reduction="none")
+    assert confident("weight", rows, y) == pytest.approx(((y * each).sum() / y.sum()).item(), rel=1e-9)
+    plain = confident(None, rows, None)
+    assert plain == confident("soft", rows, torch.ones(6)) == confident("weight", rows, torch.ones(6))
+
+
+def test_the_floor_of_a_soft_target_is_its_entropy():
+    target = torch.full((4, 4), 0.1).fill_diagonal_(0.7).double()
+    rows = [torch.eye(4).double(), target.log()]
+    found = confident("soft", rows, torch.full((4,), 0.7), similarity="dot", temperature=1.0)
+    assert found == pytest.approx(0.940448, abs=1e-6)
+    assert confident("soft", [rows[0], 2 * rows[1]], torch.full((4,), 0.7), similarity="dot", temperature=1.0) > found
+
+
+def test_confidence_needs_scores_of_zero_to_one():
+    with pytest.raises(ConfigError, match="confidence is of the objective MultipleNegatives"):
+        PairsOptions(confidence="soft")
+    with pytest.raises(ConfigError, match="confidence takes pairs with scores, and these data have none"):
+        confident("weight", rows_of(), None)
+    with pytest.raises(DataError, match="confidence takes scores of 0 to 1, and these reach from 0 to 5; rescale"):
+        confident("soft", rows_of(), torch.linspace(0, 5, 6))
