@@ -16,10 +16,18 @@ def methods(
     name: Annotated[Text, typer.Argument(help="Show the whole recipe of one method.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print methods and objectives as JSON.")] = False,
     grid: Annotated[bool, typer.Option("--grid", help="Show which method runs on which kind of data.")] = False,
+    axis: Annotated[
+        bool, typer.Option("--axis", help="Show query, key, similarity, encoder, head, loss and more of every method.")
+    ] = False,
+    by: Annotated[Text, typer.Option("--by", metavar="AXIS", help="Group the methods by one of the axes.")] = None,
 ) -> None:
     """List the methods, or show one of them: near from, far from, objective, source."""
     from .. import methods as room
     from .. import objectives
+
+    if axis or by:
+        _axes(room.catalogue() if name is None else {name: room.find(name)}, by, as_json)
+        return
 
     if grid:
         kinds = room.catalogue() if name is None else {name: room.find(name)}
@@ -41,16 +49,7 @@ def methods(
         for n, m in room.catalogue().items():
             typer.echo(f"{n:<8} near: {m.near}; far: {m.far}; {m.source.split(',')[0]}")
     else:
-        import torch
-
-        kind = room.find(name)
-        encoder: torch.nn.Module = torch.nn.Identity()
-        encoder.width = 256  # type: ignore[assignment]
-        if "of_words" in kind.asks:
-            from ..modalities.text.encoders import encoder as named
-
-            _, encoder = named("gru-256")
-        typer.echo(kind(encoder, kind.Options(**{})).describe())
+        typer.echo(_made(room.find(name)).describe())
 
 
 @app.command()
@@ -70,6 +69,46 @@ def objectives(
     if name not in entries:
         raise ConfigError(f"there is no objective {name!r}; there are {', '.join(entries)}")
     typer.echo(repr(entries[name]()))
+
+
+def _made(kind: Any) -> Any:
+    """A method by its defaults, on an encoder of width 256."""
+    import torch
+
+    class Encoder(torch.nn.Module):
+        width = 256
+
+    encoder: torch.nn.Module = Encoder()
+    if "of_words" in kind.asks:
+        from ..modalities.text.encoders import encoder as named
+
+        _, encoder = named("gru-256")
+    return kind(encoder, kind.Options(**{}))
+
+
+def _axes(kinds: dict[str, Any], by: str | None, as_json: bool) -> None:
+    """Every method axis by axis, or the methods of each value of one axis."""
+    from ..methods import AXES, recipe_of
+
+    if by is not None and by not in AXES:
+        raise ConfigError(f"there is no axis {by!r}; there are {', '.join(AXES)}")
+    recipes = {name: recipe_of(_made(kind)) for name, kind in kinds.items()}
+    if by is None:
+        if as_json:
+            typer.echo(json.dumps({name: recipe.plain() for name, recipe in recipes.items()}, indent=1))
+            return
+        lines = []
+        for name, recipe in recipes.items():
+            lines += [name, *(f"  {axis:<13}{said}" for axis, said in recipe.axes.items())]
+        typer.echo("\n".join(lines))
+        return
+    groups: dict[str, list[str]] = {}
+    for name, recipe in recipes.items():
+        groups.setdefault(recipe.axes[by], []).append(name)
+    if as_json:
+        typer.echo(json.dumps(groups, indent=1))
+    else:
+        typer.echo(f"{by}: {AXES[by]}\n" + "\n".join(f"  {said}: {', '.join(names)}" for said, names in groups.items()))
 
 
 def _grid(kinds: dict[str, Any]) -> list[str]:

@@ -85,6 +85,7 @@ class Objective(nn.Module):
     near: ClassVar[str] = ""  # who is near by default, where the layout does not say it
     far: ClassVar[str] = ""
     at_chance: ClassVar[str] = ""  # value for two views of N items and default arguments; empty: not defined
+    compares: ClassVar[str] = ""  # how rows are compared, where there is no similarity to choose
     cost: ClassVar[str] = ""  # what it takes of N rows of width D, where it compares no pairs
     reconstructed: ClassVar[str] = ""  # what of it no publication at hand could confirm
     supervised: ClassVar[bool] = False
@@ -422,4 +423,4 @@ def _plain(value: Any) -> Any:
         return {"strategy": value.kind, "tile": value.tile, "budget": value.budget}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {"kind": type(value).__name__, **dataclasses.asdict(value)}
-    return value
+    return list(value) if isinstance(value, tuple) else value  # as it comes back from a file

@@ -22,6 +22,7 @@ from .pixpro import PixPro
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
 from .ranker import Ranker
+from .recipe import AXES, Recipe, recipe_of
 from .sepclr import Separated
 from .simclr import SimCLR
 from .simcse import SimCSE
@@ -96,6 +97,7 @@ def find(name: str) -> type[Method]:
 
 
 __all__ = [
+    "AXES",
     "BYOL",
     "DCLR",
     "DINO",
@@ -122,6 +124,7 @@ __all__ = [
     "PretextOptions",
     "Proxy",
     "Ranker",
+    "Recipe",
     "Separated",
     "SimCLR",
     "SimCSE",
@@ -135,5 +138,6 @@ __all__ = [
     "WhitenedCSE",
     "catalogue",
     "find",
+    "recipe_of",
     "with_tasks",
 ]

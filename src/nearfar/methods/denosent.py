@@ -47,6 +47,11 @@ class DenoSent(SimCSE):
         self.again = SaidAgain(encoder, self.width, options.layers, options.causal, options.dropped)
         self.salt = Draws()
 
+    @property
+    def contrasts(self) -> bool:  # type: ignore[override]
+        """Whether a weight asks for the contrast."""
+        return self.options.contrast_weight > 0
+
     def project(self, rows: Tensor) -> dict[str, Tensor]:
         """The projection, and how well the text is said again."""
         share, seen = self.options.left_out, rows

@@ -83,6 +83,7 @@ class Method(nn.Module):
     source: ClassVar[str]
     supervised: ClassVar[bool] = False  # needs labels
     asks: ClassVar[tuple[str, ...]] = ()  # what views must offer beyond themselves, by the name of the attribute
+    contrasts: bool = True  # whether its loss compares rows, and not only says the data again
     takes_far: ClassVar[bool] = False  # has a use for views of the role "far"
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 

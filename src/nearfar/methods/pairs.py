@@ -22,7 +22,7 @@ from ..contrast import (
 )
 from ..data.batch import Batch
 from ..errors import ConfigError, DataError
-from ..models import StillCopy
+from ..models import FrozenCopy
 from ..models.heads import projector
 from ..objectives import Matryoshka, MultipleNegatives, catalogue
 from ..objectives.graded import GradedPairs
@@ -144,7 +144,7 @@ class Pairs(Method):
         elif options.projection:
             self.head = projector(self.width, options.hidden or self.width, options.projection)
         self.objective = options.made(width)
-        self.guide = StillCopy(encoder) if options.guide_margin is not None else None
+        self.guide = FrozenCopy(encoder) if options.guide_margin is not None else None
 
     def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
         """Encoder, and head where there is one; of tokens a row holds them all."""

@@ -32,6 +32,7 @@ class OwnList(Objective):
     0.6931471824645996
     """
 
+    compares: ClassVar[str] = "a score of both read as one"
     formula: ClassVar[str] = "mean_i [ log sum_k e^(s_ik / t) - s_i0 / t ]"
     source: ClassVar[str] = "Cao et al. 2007 (ListNet, top one), with one relevant candidate; Zhang et al. 2022 (AR2)"
 

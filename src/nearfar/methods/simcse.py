@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from ..data.batch import Batch
 from ..errors import ConfigError
-from ..models import Centroids, Draws, Queue, StillCopy
+from ..models import Centroids, Draws, FrozenCopy, Queue, StillCopy
 from ..objectives import InfoNCE, harder, noise_rows
 from .average import averaged
 from .beside import band, hinge
@@ -77,7 +77,7 @@ class SimCSE(Method):
         self.objective = InfoNCE(temperature=options.temperature)
         self.queue = Queue(options.queue, out) if options.queue else None
         self.copy = StillCopy(self._net()) if options.queue else None
-        self.guide = StillCopy(self.encoder) if options.guide is not None else None
+        self.guide = FrozenCopy(self.encoder) if options.guide is not None else None
         self.centroids = (
             Centroids(options.centroids, out, options.centroids_from, options.centroids_rate)
             if options.centroids

@@ -40,6 +40,8 @@ class WordHead(nn.Module):
     softmax. Source: Devlin et al. 2019, BERT, and its code.
     """
 
+    generates = True
+
     def __init__(self, width: int, vocabulary: nn.Embedding) -> None:
         super().__init__()
         self.inward = nn.Linear(width, vocabulary.embedding_dim)
@@ -108,6 +110,7 @@ class ReplacedWords(nn.Module):
     Source: Chuang et al. 2022, DiffCSE, section 3; voidism/DiffCSE.
     """
 
+    generates = True
     pool: Tensor
     filled: Tensor
 

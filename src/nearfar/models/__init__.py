@@ -10,7 +10,7 @@ from nearfar.models.group_whitening import group_whiten
 from nearfar.models.heads import AdaptiveHeads, NonNegative, projector
 from nearfar.models.maps import cells_of, map_width, with_map
 from nearfar.models.mixing import hard_mixtures, mixed_together, moved_apart
-from nearfar.models.momentum import MomentumCopy, StillCopy, ramp
+from nearfar.models.momentum import FrozenCopy, MomentumCopy, StillCopy, ramp
 from nearfar.models.parts import TwoParts
 from nearfar.models.processes import SharedBatchNorm, average_gradients, share_norms
 from nearfar.models.propagation import Propagation
@@ -22,6 +22,7 @@ __all__ = [
     "AdaptiveHeads",
     "Centroids",
     "Draws",
+    "FrozenCopy",
     "LabelledQueue",
     "LinkedBank",
     "MomentumCopy",

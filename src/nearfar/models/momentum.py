@@ -68,6 +68,20 @@ class StillCopy(MomentumCopy):
         return self
 
 
+class FrozenCopy(StillCopy):
+    """A still copy that stays what the module was when it was made: an opinion that learning does not change.
+
+    >>> FrozenCopy(nn.Linear(2, 2)).follow(nn.Linear(2, 2), 0.5)
+    Traceback (most recent call last):
+    ...
+    TypeError: a frozen copy follows nothing
+    """
+
+    def follow(self, module: nn.Module, momentum: float) -> None:
+        """Refused."""
+        raise TypeError("a frozen copy follows nothing")
+
+
 def ramp(step: int, total_steps: int, start: float, end: float = 1.0) -> float:
     """The momentum of step `step` (from 0) of `total_steps`: a half cosine from `start` to `end`.
 

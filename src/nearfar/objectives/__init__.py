@@ -181,6 +181,8 @@ def build(config: dict[str, Any]) -> Objective:
 
 
 def _value(plain: Any) -> Any:
+    if isinstance(plain, list):
+        return tuple(plain)
     if not isinstance(plain, dict):
         return plain
     if "learned_temperature" in plain:

@@ -47,6 +47,7 @@ class AdaptiveMargin(Objective):
     formula: ClassVar[str] = "mean_(i, j) e(cos(q_j, p_j) - cos(q_j, n_j) - (1 + cos(p_i, n_j)) / 2),  e(x) = x^2"
     source: ClassVar[str] = "Gienapp et al. 2024 (ARM); webis-de/adaptive-relevance-margin-loss src/loss.py"
     use: ClassVar[str] = "triples for search, when there is no teacher and no margin is known"
+    compares: ClassVar[str] = "cosine"
     near: ClassVar[str] = "the item's row in view 2"
     far: ClassVar[str] = "the item's row in view 3, or those of all"
     at_chance: ClassVar[str] = "1/4"

@@ -48,6 +48,7 @@ class DecoupledUniformity(Objective):
     use: ClassVar[str] = (
         "something is known of the items (`prior=`: attributes, another model's features, classes), or views are weak"
     )
+    compares: ClassVar[str] = "squared distance of mean views"
     near: ClassVar[str] = "the item's rows in all views, through their mean"
     far: ClassVar[str] = "the means of all other items"
     at_chance: ClassVar[str] = "-2"

@@ -58,6 +58,7 @@ class GatedPairs(Objective):
     )
     source: ClassVar[str] = "Wu et al. 2024, Rethinking Positive Pairs in Contrastive Learning (SimLAP, Hydra)"
     use: ClassVar[str] = "labels whose classes share some factors and differ in others, which should get dimensions"
+    compares: ClassVar[str] = "cosine of gated rows"
     near: ClassVar[str] = "rows of the class that the anchor is paired with"
     far: ClassVar[str] = "rows of third classes"
     at_chance: ClassVar[str] = ""

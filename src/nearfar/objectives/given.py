@@ -98,6 +98,7 @@ class MultipleNegatives(Objective):
         "(Gecko); Jiang et al. 2022 (PromCSE); UKPLab/sentence-transformers MultipleNegativesRankingLoss, GISTEmbedLoss"
     )
     use: ClassVar[str] = "pairs, or triples with a hard negative: search, questions and answers, entailment"
+    compares: ClassVar[str] = "cosine"
     near: ClassVar[str] = "the item's row in view 2"
     far: ClassVar[str] = "the other rows of view 2, and all rows of further views"
     at_chance: ClassVar[str] = "log(N)"

@@ -58,6 +58,7 @@ class GradedPairs(Objective):
     Over several processes the rows stay where they are; scores and targets are gathered, two numbers for each pair.
     """
 
+    compares: ClassVar[str] = "cosine"
     near: ClassVar[str] = "the item's row in view 2, as far as its target says so"
     far: ClassVar[str] = "no far rows"
 
@@ -279,6 +280,7 @@ class ContrastiveTension(GradedPairs):
     2.7726
     """
 
+    compares: ClassVar[str] = "product of rows"
     formula: ClassVar[str] = "sum_i [ softplus(s_i) - y_i s_i ],  s_i = <a_i, b_i>"
     source: ClassVar[str] = (
         "Carlsson et al. 2021 (Semantic Re-tuning with Contrastive Tension); UKPLab/sentence-transformers "

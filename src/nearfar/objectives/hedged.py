@@ -50,6 +50,7 @@ class Hedged(Objective):
     source: ClassVar[str] = "Oh et al. 2019 (HIB), eq. 2 to 6"
     use: ClassVar[str] = "rows should say how sure they are of their place: what is blurred or cut off gets a variance"
     reconstructed: ClassVar[str] = "near and far pairs weigh alike; the paper draws as many of both"
+    compares: ClassVar[str] = "distances of samples of two Gaussians"
     near: ClassVar[str] = "other views of the item, or rows of the same label"
     far: ClassVar[str] = "all views of other items"
     at_chance: ClassVar[str] = ""

@@ -63,6 +63,7 @@ class _Scattered(torch.autograd.Function):
 class Moments(Objective):
     """Base of objectives made of moments: a subclass says its named `terms`, scalars that add up to the value."""
 
+    compares: ClassVar[str] = "moments of columns; no pairs of rows"
     cost: ClassVar[str] = "moments of D x D; the rows are read twice"
 
     def terms(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ class AdaptiveMultiHead(Objective):
     )
     source: ClassVar[str] = "Wang et al. 2023, Adaptive Multi-head Contrastive Learning"
     use: ClassVar[str] = "views that differ in several ways at once; rows hold projections of several heads, and codes"
+    compares: ClassVar[str] = "cosine, head by head"
     near: ClassVar[str] = "other views of the item"
     far: ClassVar[str] = "all views of other items"
     at_chance: ClassVar[str] = ""

@@ -46,6 +46,7 @@ class Matryoshka(Objective):
     formula: ClassVar[str] = "sum_m w_m L(z_(1..m))"
     source: ClassVar[str] = "Kusupati et al. 2022 (Matryoshka); UKPLab/sentence-transformers losses/MatryoshkaLoss.py"
     use: ClassVar[str] = "rows should be cut short later, to search faster or to store less"
+    compares: ClassVar[str] = "as the objective says"
     near: ClassVar[str] = "as the objective says"
     far: ClassVar[str] = "as the objective says"
     at_chance: ClassVar[str] = "that of the objective, times the sum of the weights"

@@ -74,6 +74,7 @@ class SwappedPrediction(Objective):
     formula: ClassVar[str] = "mean over views u != v of mean_i [ -sum_k q_ik(u) log softmax_k(s_i(v) / t) ]"
     source: ClassVar[str] = "Caron et al. 2020, eq. 2 and 3; facebookresearch/swav main_swav.py"
     use: ClassVar[str] = "items should settle into K groups; rows are scores with K prototypes"
+    compares: ClassVar[str] = "cosine with prototypes"
     near: ClassVar[str] = "the item's codes in the other views"
     far: ClassVar[str] = "no far rows: codes are balanced over the batch"
     cost: ClassVar[str] = "N K scores with K prototypes"
@@ -153,6 +154,7 @@ class SelfDistillation(Objective):
     )
     source: ClassVar[str] = "Caron et al. 2021 (DINO), eq. 2 and 4; facebookresearch/dino main_dino.py"
     use: ClassVar[str] = "a student follows a moving copy of itself; rows are scores with K prototypes"
+    compares: ClassVar[str] = "cosine with prototypes"
     near: ClassVar[str] = "the item's row in view 2, the teacher"
     far: ClassVar[str] = "no far rows: the teacher is centred and sharpened"
     cost: ClassVar[str] = "N K scores with K prototypes"

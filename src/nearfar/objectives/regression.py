@@ -36,6 +36,7 @@ class CosineRegression(Objective):
     use: ClassVar[str] = (
         "one view predicts the other without far rows; needs a predictor or a moving copy against collapse"
     )
+    compares: ClassVar[str] = "cosine"
     near: ClassVar[str] = "the item's row in view 2, the target"
     far: ClassVar[str] = "no far rows"
     cost: ClassVar[str] = "N D: each row meets one target"

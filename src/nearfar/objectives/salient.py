@@ -58,6 +58,7 @@ class SepCLR(Objective):
     use: ClassVar[str] = (
         "items with something of interest and items without (`target=`): what is of interest gets columns of its own"
     )
+    compares: ClassVar[str] = "squared distance of unit rows, part by part"
     near: ClassVar[str] = "the item's row in the other view, part by part; 0 for the salient part of the background"
     far: ClassVar[str] = "all rows of the same view, part by part"
     at_chance: ClassVar[str] = ""

@@ -58,6 +58,7 @@ class AlignUniform(Objective):
     formula: ClassVar[str] = "a mean_i |z_i - z'_i|^alpha + u (log mean_(i<j) e^(-t d_ij^2) over both views) / 2"
     source: ClassVar[str] = "Wang & Isola 2020, eq. 4 and 5; SsnL/align_uniform"
     use: ClassVar[str] = "the pull and the spread should be weighed against each other directly"
+    compares: ClassVar[str] = "distance of unit rows"
     near: ClassVar[str] = "the item's row in the other view"
     far: ClassVar[str] = "all rows of the same view"
     cost: ClassVar[str] = "all pairs of each view, by tiles"

@@ -70,6 +70,7 @@ class WMSE(Objective):
         "as `CosineRegression`, where whitening, not a second network, is to prevent collapse; batches of at least "
         "twice the width"
     )
+    compares: ClassVar[str] = "cosine of whitened rows"
     near: ClassVar[str] = "the item's rows in the other views"
     far: ClassVar[str] = "no far rows: whitening spreads the rows"
     cost: ClassVar[str] = "moments of D x D and a Cholesky factor for each block"
