@@ -96,4 +96,4 @@ def _embedded(
                 bar.update(len(rows))
     finally:
         encoder.train(was_training)
-    return np.concatenate(out)
+    return np.concatenate(out or [np.empty((0, encoder.width), dtype=np.float32)])

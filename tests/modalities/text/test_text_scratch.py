@@ -40,6 +40,16 @@ def test_the_record_has_a_state_for_each_word_whose_mean_is_the_embedding(name):
         torch.testing.assert_close(record.tokens[row, :length].mean(0), record.embedding[row])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_process_without_rows_takes_part(name):
+    net = encoder(name)[1]
+    tokens = net.tokens(TEXTS)[:0]
+    assert net(tokens).shape == (0, net.width) and net.record(tokens).tokens.shape[::2] == (0, net.width)
+    if name.startswith("transformer"):  # whose weights may be shared out over the processes
+        (net(tokens).sum() + net.upto(tokens).sum()).backward()
+        assert all(p.grad is not None and not p.grad.any() for p in net.net.parameters())
+
+
 def test_a_long_text_and_one_that_grew_are_cut():
     net = encoder("transformer-64x1")[1].eval()
     tokens = net.tokens(["word " * 500])

@@ -82,6 +82,17 @@ def test_impossible_soft_prompts_are_refused(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("soft_prompts", [None, 3])
+def test_a_process_without_rows_takes_part(folder: Path, soft_prompts: int | None):
+    net = made(folder, soft_prompts=soft_prompts)
+    tokens = net.tokens(["the red fox"])[:0]
+    found = net(tokens), net.record(tokens).embedding, net.upto(tokens).mean(1)
+    assert [one.shape for one in found] == 3 * [(0, net.width)]
+    sum(one.sum() for one in found).backward()
+    learning = [p for name, p in net.named_parameters() if p.requires_grad and "pooler" not in name]
+    assert learning and all(p.grad is not None and not p.grad.any() for p in learning)
+
+
+@pytest.mark.parametrize("soft_prompts", [None, 3])
 def test_states_of_vectors_are_those_of_tokens_and_later_words_can_be_hidden(folder: Path, soft_prompts: int | None):
     net = made(folder, soft_prompts=soft_prompts)
     tokens = net.trimmed(net.tokens(TEXTS))

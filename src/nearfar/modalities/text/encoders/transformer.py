@@ -114,6 +114,8 @@ class Transformer(WordTasks, nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) -> (B, width)."""
         budget = BUDGET.get(tokens.device.type, BUDGET["cuda"]) * (1 if torch.is_grad_enabled() else 2)
+        if not len(tokens):
+            return self._embed(*self._states(tokens))
         cut = list(pieces(self.lengths(tokens), budget))
         parts = [self._embed(*self._states(tokens[rows, :longest])) for rows, longest in cut]
         return torch.cat(parts)[torch.cat([rows for rows, _ in cut]).argsort()]
@@ -150,6 +152,9 @@ class Transformer(WordTasks, nn.Module):
         (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
 
     def _states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        if not len(tokens):  # the net runs all the same: processes that share its weights wait for each other
+            states, mask = self._states(tokens.new_full((1, tokens.shape[1]), self._pad))
+            return states[:0], mask[:0]
         mask = tokens >= 0
         seen = _seen(mask)
         if self.soft is not None:
@@ -157,11 +162,13 @@ class Transformer(WordTasks, nn.Module):
         ids = tokens.masked_fill(~mask, self._pad)
         full = bool(seen.all())
         out = self.model(input_ids=ids, attention_mask=None if full else seen.long())
-        states: Tensor = out.last_hidden_state
+        states = out.last_hidden_state
         return states, mask
 
     def _read(self, vectors: Tensor, seen: Tensor, causal: bool = False) -> Tensor:
         """States of word vectors, behind the soft prompts where there are any; all see those."""
+        if not len(vectors):
+            return self._read(vectors.new_zeros(1, *vectors.shape[1:]), seen.new_ones(1, seen.shape[1]), causal)[:0]
         front = 0 if self.soft is None else self.soft.count
         if self.soft is not None:
             vectors = self.soft.room(vectors)
