@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (  # noqa: F401  (each adds a command)
     ask,
+    audit,
     check,
     cluster,
     compare,

@@ -7,7 +7,7 @@ encoder and what gives its rows. Knows no modality, no run and no file.
 from __future__ import annotations
 
 from .anomaly import anomaly_scores, auroc
-from .bootstrap import Difference, bootstrap_mean, paired_difference
+from .bootstrap import Difference, bootstrap_mean, paired_difference, seeds_mean
 from .cells import CellGeometry, cell_geometry
 from .classification import Classification, classify, confusion_matrix
 from .clustering import Clustering, clustering
@@ -19,6 +19,7 @@ from .entries import Entries
 from .evaluate import ALL_PROBES, MATCH_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
+from .harms import Encoded, Harms, harms, mean_cosines
 from .information import correlated_gaussians, gaussian_information, information
 from .maps import feature_map, pixel_map
 from .margins import MarginState, margin_state
@@ -45,6 +46,7 @@ __all__ = [
     "Clustering",
     "DenseResult",
     "Difference",
+    "Encoded",
     "Enrolled",
     "Entries",
     "Evaluation",
@@ -52,6 +54,7 @@ __all__ = [
     "FewShotResult",
     "FinetuneResult",
     "Geometry",
+    "Harms",
     "MarginState",
     "Metric",
     "Neighbours",
@@ -88,12 +91,14 @@ __all__ = [
     "finetune_probe",
     "gaussian_information",
     "geometry",
+    "harms",
     "hubness",
     "information",
     "knn_predict",
     "length_bias",
     "linear_probe",
     "margin_state",
+    "mean_cosines",
     "nearest",
     "orthogonality_gap",
     "pair_quality",
@@ -108,6 +113,7 @@ __all__ = [
     "score_masks",
     "search_quality",
     "sections",
+    "seeds_mean",
     "similarity_quality",
     "sparsity",
     "spectrum",
