@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .renewing import Renewal, planned
+from .teaching import Taught
 from .training import Interrupted, Trainer, TrainingSettings
 from .training.launching import launch
 from .training.protocols import Sampler, Watch
@@ -80,12 +81,15 @@ def trainer_of(
                 "writes them"
             )
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    identity |= {k: run.config[k] for k in ("start", "pretext") if k in run.config}
+    identity |= {k: run.config[k] for k in ("start", "pretext", "teacher") if k in run.config}
     if mining.given():
         identity["mining"] = mining.given()
     looking = watch(run, method) if watch is not None else None
     learned = rows if renewal is None else renewal.source
-    return Trainer(method, learned, views, sampler, training, run.path, identity, progress, looking, team, renewal)
+    taught = Taught(run, source) if "teacher" in run.config else None
+    return Trainer(
+        method, learned, views, sampler, training, run.path, identity, progress, looking, team, renewal, taught
+    )
 
 
 def train(run: Run, trainer: Trainer, source: Source, team: Team, resume: bool) -> None:

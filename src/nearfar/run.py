@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from . import methods, modalities, starting
+from . import methods, modalities, starting, teaching
 from .data import bundled
 from .data.source import Source, require
 from .embedding import embed_rows
@@ -296,6 +296,7 @@ def fit(
         trainer = trainer_of(run, source, team, shown(progress), watch)
         config = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True).encode()
         team.same(lambda: _settle(run, trainer.method, config))
+        team.same(lambda: teaching.prepare(run, source, shown(progress)))
         train(run, trainer, source, team, resume=False)
         return run
 
@@ -327,6 +328,7 @@ def _begin(
     facts = source.describe()
     method_options = method_options.for_batch(min(training.batch_size, len(source)))
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
+    method_options, teacher = teaching.settled(kind, method_options, source)
     with preserved():
         seed_all(training.seed)
         encoder_name, net, start = starting.build(made, encoder and starting.full_name(encoder), facts, options)
@@ -351,6 +353,7 @@ def _begin(
         "options": options.model_dump(),
         **({"mining": mining.given()} if mining.given() else {}),
         **({"pretext": tasks.model_dump()} if tasks.weights else {}),
+        **({"teacher": teacher} if teacher is not None else {}),
         "source": facts,
     }
     return Run(out, config), source
@@ -379,6 +382,7 @@ def resume(
         if devices is not None or not team.alone:
             training = {**run.config["training"], "devices": devices if team.alone else team.world}
             run = Run(run.path, {**run.config, "training": training})
+        team.same(lambda: teaching.prepare(run, source, shown(progress)))
         train(run, trainer_of(run, source, team, shown(progress), watch), source, team, resume=True)
         return run
 

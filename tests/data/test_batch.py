@@ -41,5 +41,5 @@ def test_roles_that_do_not_fit_are_refused(roles: list):
     ],
 )
 def test_lengths_must_agree(views, labels):
-    with pytest.raises(DataError, match="a batch of 3 ids has views, labels and targets of lengths"):
+    with pytest.raises(DataError, match="a batch of 3 ids has columns of lengths"):
         Batch(views, torch.arange(3), labels)

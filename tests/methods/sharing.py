@@ -113,7 +113,8 @@ def batch(step: int, rows: slice, words: bool = False) -> Batch:
     labels[[2, 10]] = -1
     corners = [5 * torch.rand(ROWS, 2, dtype=torch.float64, generator=draw) for _ in ROLES]
     boxes = [torch.cat([corner, corner + 9], 1)[rows] for corner in corners]
-    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes)
+    taught = torch.randn(ROWS, 1, 3, dtype=torch.float64, generator=draw)
+    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes, taught=taught[rows])
 
 
 def train(method: Method, rows: slice, words: bool = False) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:

@@ -272,7 +272,9 @@ def test_views_of_several_sizes_reach_every_weight(name: str):
     sizes = [9, 9, 5, 5]
     views = [torch.randn(8, 1, s, s, generator=generator, dtype=F64) for s in sizes]
     boxes = [torch.tensor([0.0, 0, s, s], dtype=F64).expand(8, 4) for s in sizes]
-    batch = Batch(views, torch.arange(8), torch.arange(8) % 2, ["whole", "whole", "small", "small"], boxes)
+    taught = torch.randn(8, 1, 3, generator=generator, dtype=F64)
+    roles = ["whole", "whole", "small", "small"]
+    batch = Batch(views, torch.arange(8), torch.arange(8) % 2, roles, boxes, taught=taught)
     for number in range(2):  # the second step has something in the queue
         method.zero_grad()
         method.contrast([method.project(view) for view in views], batch).loss.backward()

@@ -64,7 +64,9 @@ def loss(method: Method) -> float:
             module.p = 0.0
     views = [A, B] if "of_words" in method.asks else [rows[:, None, None, :].float() for rows in (A, B)]
     boxes = [torch.tensor([[0.0, 0, 1, 3]] * 4)] * 2
-    batch = Batch(views, torch.arange(4), Y, boxes=boxes)
+    width = method.options.projection
+    taught = torch.linspace(-1, 1, 4 * width).view(4, 1, width)
+    batch = Batch(views, torch.arange(4), Y, boxes=boxes, taught=taught)
     method.contrast([method.project(view) for view in views], batch)
     method.after_step(0, 10)
     batch.ids = batch.ids + (4 if hasattr(method, "queue") else 0)

@@ -60,6 +60,7 @@ def batch(views: int = 2, rows: int = 8) -> Batch:
         torch.arange(rows),
         torch.arange(rows) % 3,
         boxes=[torch.rand(rows, 4, generator=generator, dtype=F64) + torch.tensor([0, 0, 2, 2]) for _ in range(views)],
+        taught=torch.randn(rows, 1, 3, generator=generator, dtype=F64),
     )
 
 

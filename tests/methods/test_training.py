@@ -55,6 +55,7 @@ TINY: dict[str, dict[str, Any]] = {
     "diffcse": {"hidden": 16},
     "denosent": {"layers": 1},
     "tsdae": {},
+    "distil": {"teacher": "small", "queue": 40},
 }
 JUDGES = {name for name, kind in methods.catalogue().items() if "joint" in kind.asks}  # see tests/test_scoring.py
 OF_WORDS = {name for name, kind in methods.catalogue().items() if "of_words" in kind.asks}
@@ -146,7 +147,8 @@ def pair(seed: int, run: Run) -> Batch:
         return Batch([torch.randint(1, 99, (BATCH, 5), generator=draw) for _ in range(2)], torch.arange(BATCH))
     views = [torch.randn(BATCH, 1, 28, 28, generator=draw) for _ in range(2)]
     boxes = [torch.tensor([[0.0, 0, 20, 20], [4, 24, 24, 4]]).repeat(BATCH // 2, 1) + 4 * k for k in range(2)]
-    return Batch(views, torch.arange(BATCH), torch.arange(BATCH) % 4, boxes=boxes)
+    taught = torch.randn(BATCH, 1, run.config["method_options"]["projection"], generator=draw)
+    return Batch(views, torch.arange(BATCH), torch.arange(BATCH) % 4, boxes=boxes, taught=taught)
 
 
 def test_the_loss_is_finite_and_the_weights_move(run: Run):

@@ -209,7 +209,7 @@ def test_errors_of_the_data_reach_the_user(tmp_path: Path) -> None:
     def short(rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         return [rows, rows[1:]]
 
-    with pytest.raises(DataError, match="12 ids has views, labels and targets of lengths"):
+    with pytest.raises(DataError, match="12 ids has columns of lengths"):
         Trainer(Plain(), TinySource(), short, TinySampler(), TrainingSettings(steps=1), tmp_path / "b").run()
 
 

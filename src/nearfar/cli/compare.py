@@ -84,7 +84,7 @@ def _asked(text: str | None) -> list[Any]:
     if text is None:
         from ..methods import catalogue
 
-        return [name for name, method in catalogue().items() if not (method.supervised or method.asks)]
+        return [name for name, method in catalogue().items() if not (method.supervised or method.asks or method.taught)]
     asked: list[Any] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, *pairs = entry.split(":")

@@ -29,6 +29,8 @@ class Batch:
         boxes: for every view (B, 4) where in its items it was cut, top, left, bottom, right in their own units; of a
             mirrored view left is the larger one. None where views do not say it.
         targets: (B,) how alike the first two views of each item are, in the data's own units; None where nobody said.
+        taught: (B, P, D) what a teacher makes of the P parts of each item, one for all views or one for each; None
+            where there is no teacher.
 
     Raises:
         DataError: when the lengths differ, there is no view, or none is whole.
@@ -45,12 +47,13 @@ class Batch:
     roles: Sequence[Role] = ()
     boxes: list[Tensor] | None = None
     targets: Tensor | None = None
+    taught: Tensor | None = None
 
     def __post_init__(self) -> None:
-        given = [column for column in (self.labels, self.targets) if column is not None]
+        given = [column for column in (self.labels, self.targets, self.taught) if column is not None]
         lengths = [len(column) for column in (*self.views, *given)]
         if not self.views or any(length != len(self.ids) for length in lengths):
-            raise DataError(f"a batch of {len(self.ids)} ids has views, labels and targets of lengths {lengths}")
+            raise DataError(f"a batch of {len(self.ids)} ids has columns of lengths {lengths}")
         if self.boxes is not None and [tuple(box.shape) for box in self.boxes] != [(len(self), 4)] * len(self.views):
             shapes = [tuple(box.shape) for box in self.boxes]
             raise DataError(f"{len(self.views)} views of {len(self)} items have boxes of shapes {shapes}")
@@ -100,4 +103,5 @@ class Batch:
             self.roles,
             None if self.boxes is None else [box.to(device, non_blocking=non_blocking) for box in self.boxes],
             None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
+            None if self.taught is None else self.taught.to(device, non_blocking=non_blocking),
         )

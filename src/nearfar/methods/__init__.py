@@ -12,6 +12,7 @@ from .denosent import TSDAE, DenoSent
 from .densecl import DenseCL
 from .diffcse import DiffCSE
 from .dino import DINO
+from .distil import Distil
 from .gml import LongTail
 from .invp import InvP
 from .method import Contrast, Method, MethodOptions
@@ -69,6 +70,7 @@ _METHODS: tuple[type[Method], ...] = (
     DiffCSE,
     DenoSent,
     TSDAE,
+    Distil,
     Ranker,
 )
 
@@ -112,6 +114,7 @@ __all__ = [
     "DenoSent",
     "DenseCL",
     "DiffCSE",
+    "Distil",
     "ESimCSE",
     "GSInfoNCE",
     "InvP",

@@ -85,6 +85,7 @@ class Method(nn.Module):
     asks: ClassVar[tuple[str, ...]] = ()  # what views must offer beyond themselves, by the name of the attribute
     contrasts: bool = True  # whether its loss compares rows, and not only says the data again
     takes_far: ClassVar[bool] = False  # has a use for views of the role "far"
+    taught: ClassVar[bool] = False  # learns from the vectors of a teacher, its option `teacher`
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
     encoder: nn.Module

@@ -282,4 +282,5 @@ class Bench:
         empty = [torch.empty(n, 0, device=self.device) for _ in self.samples]
         boxes = [torch.tensor([0.0, 0, 1, 1], device=self.device).expand(n, 4) for _ in self.samples]
         roles = getattr(self.views, "roles", ())
-        return Batch(empty, torch.arange(n, device=self.device), labels, roles, boxes)
+        taught = torch.randn(n, 1, self.method.options.projection, device=self.device)
+        return Batch(empty, torch.arange(n, device=self.device), labels, roles, boxes, taught=taught)

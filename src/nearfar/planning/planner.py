@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import methods, modalities, starting
+from .. import methods, modalities, starting, teaching
 from ..contrast import Composition
 from ..data.source import ArraySource, Source
 from ..errors import ConfigError
@@ -177,6 +177,7 @@ def plan(
     source = _source(data, shape, made, options)
     facts = source.describe()
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
+    method_options, _ = teaching.settled(kind, method_options, source)
     device = training.resolve_device()
     with preserved():
         seed_all(training.seed)

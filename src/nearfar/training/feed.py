@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nearfar.data.batch import Batch
-from nearfar.training.protocols import Sampler, Source, Views
+from nearfar.training.protocols import Sampler, Source, Taught, Views
 from nearfar.training.rng import step_generator
 from nearfar.training.team import Team
 
@@ -40,9 +40,10 @@ class Feed:
     sampler: Sampler
     seed: int
     team: Team = field(default_factory=Team)
+    taught: Taught | None = None
 
     def prepare(self, step: int) -> Prepared:
-        """Rows, views, ids and labels of one step."""
+        """Rows, views, ids, labels and what a teacher says of one step."""
         index = np.asarray(self.sampler.batch(step))
         share = self.team.share(len(index))
         own, labels, targets = index[share], self.source.labels, getattr(self.source, "targets", None)
@@ -54,6 +55,7 @@ class Feed:
             targets=None if targets is None else torch.as_tensor(targets[own]),
             roles=getattr(self.views, "roles", ()),
             boxes=boxes,
+            taught=None if self.taught is None else self.taught(own),
         )
         return Prepared(step, index, batch)
 

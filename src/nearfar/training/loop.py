@@ -27,7 +27,7 @@ from nearfar.training.feed import Feed, Prepared
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts, watched_part
 from nearfar.training.optimisers import optimiser, parameter_groups
-from nearfar.training.protocols import Contrast, Method, Projection, Renewal, Sampler, Source, Views, Watch
+from nearfar.training.protocols import Contrast, Method, Projection, Renewal, Sampler, Source, Taught, Views, Watch
 from nearfar.training.rng import preserved, seed_all, step_seed
 from nearfar.training.schedules import learning_rate
 from nearfar.training.settings import TrainingSettings
@@ -100,6 +100,7 @@ class Trainer:
         progress: show a progress bar; None shows it on a terminal only.
         watch: looks at the method every so many steps (kNN accuracy, say); in the first process only.
         renewal: changes what rows hold before some updates (negatives that are mined again, say); its state is saved.
+        taught: what a teacher makes of the rows, for methods that learn from one.
         team: the processes that share every batch, each with a trainer like this one and a method that compares rows
             over all of them (see `nearfar.contrast.ring`). Each takes its share of the rows; the first one writes.
 
@@ -121,6 +122,7 @@ class Trainer:
         watch: Watch | None = None,
         team: Team | None = None,
         renewal: Renewal | None = None,
+        taught: Taught | None = None,
     ) -> None:
         self.settings = settings
         self.team = team or Team()
@@ -132,7 +134,7 @@ class Trainer:
         self.method = cast(Method, method)
         self.order: Order = getattr(method, "order", lambda rows: None)
         self.source = source
-        self.feed = Feed(source, views, sampler, settings.seed, self.team)
+        self.feed = Feed(source, views, sampler, settings.seed, self.team, taught)
         self.sampler = sampler
         self.total_steps = settings.total_steps(sampler.steps_per_epoch)
         self.warmup = round(settings.warmup * self.total_steps)

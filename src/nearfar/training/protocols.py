@@ -117,6 +117,14 @@ class Renewal(Protocol):
         ...
 
 
+class Taught(Protocol):
+    """What a teacher makes of rows."""
+
+    def __call__(self, index: np.ndarray) -> Tensor:
+        """(B, P, D) vectors of the P parts of the rows at these positions of the source."""
+        ...
+
+
 class Views(Protocol):
     """Random views of rows, drawn from ``generator`` only; a run's identity holds its ``config()`` if it has one.
 

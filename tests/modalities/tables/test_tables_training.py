@@ -36,7 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", [n for n, m in methods.catalogue().items() if offered(getattr(m, "asks", ()))])
 def test_every_method_trains_on_a_table_and_resumes_to_the_same_bits(name: str, table: Path, tmp_path: Path):
-    more = {"background": "a"} if name == "sepclr" else {}
+    more = {"sepclr": {"background": "a"}, "distil": {"teacher": "mlp-8x1"}}.get(name, {})
     run = fit(table, tmp_path / "run", method=name, encoder="mlp-32x2", progress=False, **SETTINGS, **more)
     assert run.config["modality"] == "tables"
     assert len(run.history) == STEPS and all(np.isfinite(line["loss"]) for line in run.history)
