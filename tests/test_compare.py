@@ -87,6 +87,28 @@ def test_what_cannot_be_compared_is_named(asked: list[Any], shared: dict, own: d
         contenders(asked, shared, own, IMAGES)
 
 
+def test_mining_goes_to_methods_that_have_a_use_for_it():
+    texts = modalities.find("text")
+    shared = {"refresh": 4, "negatives": 2, "batches": "clusters"}
+    made, left_out = contenders(["pairs", "simcse", "simclr"], shared, {"simclr": {"batches": "random"}}, texts)
+    assert [one.settings for one in made] == [shared, shared, {"batches": "random"}]
+    assert left_out == {"refresh": ["simclr"], "negatives": ["simclr"]}
+    made, _ = contenders([("pairs", {"refresh": 4}), "pairs"], {}, {}, texts)
+    assert [one.name for one in made] == ["pairs refresh=4", "pairs"]
+    lone = "depth is of negatives that are mined anew; set refresh"
+    for asked, message in ((("simclr", {"refresh": 4}), "no use for them"), (("pairs", {"depth": 4}), lone)):
+        with pytest.raises(ConfigError, match=message):
+            contenders([asked], {}, {}, texts)
+
+
+def test_mining_is_refused_where_it_cannot_be(small: Path, tmp_path: Path):
+    said = "pairs: refresh mines negatives of pairs of texts, not of images", "which a time budget does not count"
+    for length, message in zip(({"steps": 2}, {"budget": "1m"}), said, strict=True):
+        how: dict[str, Any] = {"refresh": 2, "batch_size": 8, **length}
+        with pytest.raises(ConfigError, match=message):
+            comparing.compare(small, ["pairs"], tmp_path / "out", **how)
+
+
 def test_data_have_a_path(tmp_path: Path):
     assert locate("bundled:fashion").name == "fashion.npz"
     with pytest.raises(DataError, match=r"does not exist; give a path, or one of bundled:fashion"):

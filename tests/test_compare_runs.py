@@ -263,3 +263,16 @@ def test_an_encoder_with_given_weights_stands_beside_itself_untouched(small: Pat
         assert found is not None
         assert found.metrics["knn_accuracy"].value == theirs[name].metrics["knn_accuracy"].value
     assert set(made.against) == {UNTOUCHED, UNTRAINED, "best"}
+
+
+@pytest.mark.slow
+def test_mined_negatives_are_compared_with_none(tmp_path: Path):
+    lines = ["anchor,positive", *(f"thing {n} of {n % 5},the {n} thing {n % 7}" for n in range(24))]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    how: dict[str, Any] = {"steps": 3, "batch_size": 8, "encoder": "ngrams-16", "log_every": 1, "threads": 1}
+    asked = [("pairs", {"refresh": 2, "percentage": 0, "depth": 5}), ("pairs", {"batches": "clusters"})]
+    made = nearfar.compare(tmp_path / "pairs.csv", asked, tmp_path / "out", **how)
+    assert [line.failed for line in made.lines[:2]] == [[], []]
+    folders = [file.parent for file in (tmp_path / "out" / "runs").rglob("config.yaml")]
+    renewed = [["renewed" in record for record in Run.load(folder).history] for folder in folders]
+    assert sorted(map(sum, renewed)) == [0, 2]

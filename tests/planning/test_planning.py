@@ -136,6 +136,7 @@ def test_a_source_with_labels_and_several_devices(small: Path):
         ((100,), {}, "a shape is the number of items"),
         ("100x1x8x8", {"batchsize": 3}, "did you mean 'batch_size'"),
         ("100x1x8x8", {"batch_size": 4, "devices": 5}, "devices = 5, but a batch of 4"),
+        ("100x1x8x8", {"refresh": 5, "batches": "clusters"}, "batches, refresh: plan measures steps, and not what is"),
         ("100x1x8x8", {"batch_size": 4, "micro_batch": 1}, "micro_batch = 1: encoder or head has a batch norm"),
     ],
 )

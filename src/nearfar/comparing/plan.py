@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from ..data import bundled
 from ..errors import ConfigError, DataError
-from ..methods import PretextOptions, catalogue, find
+from ..methods import Method, PretextOptions, catalogue, find
+from ..mining.settings import OF_REFRESH, MiningSettings
 from ..modalities import Modality, elsewhere
 from ..settings import sort_settings
 from ..training import TrainingSettings
@@ -151,30 +152,37 @@ def contenders(
             raise ConfigError(f"there are settings for {method!r}, which is not among the methods compared")
     kinds = {method: find(method) for method in (_parts(one)[0] for one in asked)}
     common = {*TrainingSettings.model_fields, *modality.Options.model_fields, *PretextOptions.model_fields}
+    knows = {method: common | set(kind.Options.model_fields) | _of_mining(kind) for method, kind in kinds.items()}
     made: list[Contender] = []
     left_out: dict[str, list[str]] = {}
     for one in asked:
         method, variant = _parts(one)
         name = " ".join([method, *(f"{key}={_short(value)}" for key, value in variant.items())])
-        known = common | set(kinds[method].Options.model_fields)
         special = {**own.get(method, {}), **variant}
         _refuse(name, special, modality)
-        fits = {key: value for key, value in shared.items() if key in known}
-        for key in shared.keys() - known:
-            if any(key in kind.Options.model_fields for kind in kinds.values()):
+        fits = {key: value for key, value in shared.items() if key in knows[method]}
+        for key in shared.keys() - knows[method]:
+            if any(key in known for known in knows.values()):
                 left_out.setdefault(key, []).append(name)
             else:
                 fits[key] = shared[key]  # nobody knows it: let the check below say so
         settings = {**fits, **special}
-        groups = TrainingSettings, kinds[method].Options, modality.Options, PretextOptions
+        groups = TrainingSettings, kinds[method].Options, modality.Options, PretextOptions, MiningSettings
         try:
-            sort_settings(settings, *groups, elsewhere=elsewhere(modality))
+            mining: MiningSettings = sort_settings(settings, *groups, elsewhere=elsewhere(modality))[-1]
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
+        if mining.mines and not kinds[method].takes_far:
+            raise ConfigError(f"{name}: refresh mines negatives, and {method} has no use for them; give it to pairs")
         if any(name == other.name for other in made):
             raise ConfigError(f"{name!r} is named twice; give one of them other settings, as in {method}:KEY=VALUE")
         made.append(Contender(name, method, settings, special, kinds[method].supervised))
     return made, left_out
+
+
+def _of_mining(kind: type[Method]) -> set[str]:
+    """Settings of mining that a method can follow: of negatives where it has a use for them, of batches always."""
+    return set(MiningSettings.model_fields) - (set() if kind.takes_far else {"refresh", *OF_REFRESH})
 
 
 def _short(value: Any) -> str:

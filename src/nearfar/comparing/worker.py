@@ -24,6 +24,7 @@ import torch
 from .. import modalities
 from ..evaluation import effective_rank, knn_predict
 from ..methods import Method, PretextOptions, find
+from ..mining.settings import MiningSettings
 from ..run import Run, fit, resume, save
 from ..settings import sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
@@ -173,7 +174,8 @@ def _rows(job: dict[str, Any]) -> Rows:
     modality = modalities.find(job["modality"])
     kind = find(job["method"])
     settings = {key: value for key, value in job["settings"].items() if key not in ("steps", "epochs")}
-    options = sort_settings(settings, TrainingSettings, kind.Options, modality.Options, PretextOptions)[2]
+    groups = TrainingSettings, kind.Options, modality.Options, PretextOptions, MiningSettings
+    options = sort_settings(settings, *groups)[2]
     return read(Path(job["data"]), modality, options, Path(job["cache"]), job["share"], False)
 
 

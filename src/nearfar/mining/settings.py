@@ -47,7 +47,7 @@ class MiningSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> MiningSettings:
         given = self.model_fields_set
-        if self.refresh is None and (left := sorted(given & _OF_REFRESH)):
+        if self.refresh is None and (left := sorted(given & OF_REFRESH)):
             raise ConfigError(
                 f"{left[0]} is of negatives that are mined anew; set refresh, the updates between two minings"
             )
@@ -97,7 +97,7 @@ class MiningSettings(Settings):
         return found
 
 
-_OF_REFRESH = {
+OF_REFRESH = {
     *("refresh_from", "refresh_parts", "negatives", "depth", "percentage", "mining_margin", "ceiling", "first_rank"),
     *("draw", "draw_options"),
 }

@@ -18,6 +18,7 @@ from ..contrast import Composition
 from ..data.source import ArraySource, Source
 from ..errors import ConfigError
 from ..methods.method import Method
+from ..mining.settings import MiningSettings
 from ..models import MomentumCopy, Queue
 from ..run import recognised
 from ..settings import sort_settings
@@ -172,6 +173,13 @@ def plan(
         made = modalities.find(modality or "images")
     else:
         made = modalities.find(modality) if modality else recognised(data, settings)
+    mined = MiningSettings.among(settings)
+    if mined:
+        raise ConfigError(
+            f"{', '.join(sorted(mined))}: plan measures steps, and not what is mined or planned between them; leave "
+            "that out, and add the time of embedding all texts for each mining (every `refresh` updates) or once (for "
+            "`batches`)"
+        )
     kinds = TrainingSettings, kind.Options, made.Options, methods.PretextOptions
     training, method_options, options, tasks = sort_settings(settings, *kinds, elsewhere=modalities.elsewhere(made))
     source = _source(data, shape, made, options)
