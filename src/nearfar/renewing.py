@@ -114,7 +114,7 @@ def planned(run: Run, method: Method, source: Source, settings: MiningSettings) 
     training = TrainingSettings(**run.config["training"])
     size = min(training.batch_size, len(source))
     if not isinstance(method.sampler(source, size, training.seed), EpochSampler):
-        raise ConfigError(f"{method.name} chooses its batches by labels; leave out batches = {settings.batches}")
+        raise ConfigError(f"{method.name} chooses its batches itself; leave out batches = {settings.batches}")
     if size % settings.clusters_per_batch:
         raise ConfigError(f"batch_size = {size} is no multiple of clusters_per_batch = {settings.clusters_per_batch}")
     sides = source.parts()

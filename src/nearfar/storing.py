@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm.auto import tqdm
 
+from .data.names import Ids, ids_of
 from .data.source import Source
 from .errors import ConfigError, DataError
 from .models.digest import digest
@@ -23,7 +23,6 @@ from .store.lexical import fused
 from .store.place import is_store, place_of
 
 BLOCK = 4096  # rows that are embedded before they are written
-Ids = Literal["auto", "name", "content"]
 Rerank = Callable[[str, Sequence[Hit]], Sequence[float]]
 COLUMNS = {"name": "string", "label": "string", "text": "string", "digest": "string", "data": "string"}
 THUMBNAIL = "thumbnail"  # column of the files of small pictures, in stores of images
@@ -167,28 +166,6 @@ def _write(store: Store, work: Work, own: list[str], data: str, block: int, prog
             added, changed = added + int(made.new.sum()), changed + int((~made.new).sum())
             bar.update(len(part.rows))
     return Stored(store, added, changed, len(own) - added - changed)
-
-
-def ids_of(source: Source, how: Ids = "auto") -> list[str]:
-    """Ids of rows, all different; see `embed_into`.
-
-    >>> from nearfar.data.source import ArraySource
-    >>> ids_of(ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8), names=["a", "b", "a"]))
-    ['a', 'b', 'a#2']
-    """
-    if how not in ("auto", "name", "content"):
-        raise ConfigError(f"ids are auto, name or content, not {how!r}")
-    by_name = how == "name" or (how == "auto" and source.named)
-    names = list(source.names) if by_name else source.digests(np.arange(len(source)))
-    seen: Counter[str] = Counter()
-    found: list[str] = []
-    for name in names:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    twice = [one for one, count in Counter(found).most_common(1) if count > 1]
-    if twice:
-        raise DataError(f"the name {twice[0]!r} is that of one row and of the second of another; use ids by content")
-    return found
 
 
 def provenance_of(run: Run) -> Provenance:

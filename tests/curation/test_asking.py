@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
-from nearfar.curation.asking import Answer, questions, read_answers, training_table
+from nearfar.curation.asking import Question, ask_all, by_column, questions, training_table
+from nearfar.data.answers import Answer, closure, read_answers
 from nearfar.errors import ConfigError, DataError
 from nearfar.store import Store
 from saying import Command
@@ -128,3 +130,81 @@ def test_the_loop_runs_in_a_file_and_on_a_terminal(
     assert said.code == 0 and "3 answers" in said.out and [one.near for one in read_answers(table)][1:] == [True, False]
     said = command("ask", store.path, "--answers", table, "--out", tmp_path / "t.csv")
     assert said.code == 0 and (tmp_path / "t.csv").read_text().startswith("anchor,positive")
+
+
+def rows_in_kinds(tmp_path: Path) -> Store:
+    """Thirty rows of three kinds, each around an angle of its own, and one row without a label."""
+    made = Store.create(tmp_path / "kinds", 2, columns={"label": "string"})
+    angles = np.repeat([0.0, 2.0, 4.0], 10) + np.tile(np.linspace(-0.3, 0.3, 10), 3)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    made.add([f"r{row}" for row in range(30)], vectors, {"label": [*(str(row // 10) for row in range(29)), None]})
+    return made
+
+
+def test_labels_answer_where_both_rows_have_one(tmp_path: Path):
+    oracle = by_column(rows_in_kinds(tmp_path), "label")
+    asked = [oracle(Question(a, b, 0.0, 0.5)) for a, b in (("r0", "r9"), ("r0", "r10"), ("r20", "r29"))]
+    assert asked == [True, False, None]
+    with pytest.raises(ConfigError, match="no column 'kind'"):
+        by_column(Store.open(tmp_path / "kinds"), "kind")
+
+
+def test_groups_grow_by_one_question_for_a_row_and_find_all_kinds(tmp_path: Path):
+    kinds = rows_in_kinds(tmp_path)
+    known = ask_all(kinds, tmp_path / "a.csv", by_column(kinds, "label"), count=1, way="grow", rounds=100)
+    place = {f"r{row}": row for row in range(30)}
+    groups, _ = closure(30, [(place[one.a], place[one.b], one.near) for one in known])
+    want = np.arange(30) // 10
+    assert all((groups[i] == groups[j]) == (want[i] == want[j]) for i in range(29) for j in range(29))
+    # 26 near answers join 29 rows to three groups; three far ones hold these apart, few more were needed to find them.
+    assert sum(one.near for one in known) == 26 and len(known) <= 26 + 8
+
+
+def test_random_pairs_are_of_any_rows_and_neither_repeated_nor_known(tmp_path: Path):
+    kinds = rows_in_kinds(tmp_path)
+    known = ask_all(kinds, tmp_path / "a.csv", by_column(kinds, "label"), count=40, way="random", rounds=2)
+    pairs = [frozenset((one.a, one.b)) for one in known]
+    assert len(set(pairs)) == len(pairs) > 60 and all(len(pair) == 2 for pair in pairs)
+    assert 0.15 < np.mean([one.near for one in known]) < 0.5  # 9 of 29 by chance
+    with pytest.raises(ConfigError, match="chosen by unsure, grow, random, not by 'luck'"):
+        questions(kinds, way="luck")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", ["unsure", "grow", "random"])
+def test_an_interruption_loses_no_answer_and_asking_goes_on_where_it_was(tmp_path: Path, way: str):
+    kinds = rows_in_kinds(tmp_path)
+    oracle, count = by_column(kinds, "label"), 0
+
+    def tired(question: Question) -> bool | None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise KeyboardInterrupt
+        return oracle(question)
+
+    how = {"count": 1, "rounds": 8, "way": way, "where": "label IS NOT NULL"}
+    with pytest.raises(KeyboardInterrupt):
+        ask_all(kinds, tmp_path / "a.csv", tired, **how)
+    half = read_answers(tmp_path / "a.csv")
+    assert len(half) == 3
+    ask_all(kinds, tmp_path / "a.csv", oracle, **{**how, "rounds": 5})
+    assert read_answers(tmp_path / "a.csv") == ask_all(kinds, tmp_path / "b.csv", oracle, **how)
+
+
+def test_the_command_lets_labels_answer_and_keeps_what_was_said_before_control_c(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    kinds, table = rows_in_kinds(tmp_path), tmp_path / "a.csv"
+    said = command("ask", kinds.path, "--answers", table, "--by", "grow", "--oracle", "label", "--rounds", 3)
+    assert said.code == 0 and f"answers, {len(read_answers(table))} of them new" in said.out
+
+    def stopped(*_: object, **__: object) -> str:
+        if len(read_answers(table)) > 1:
+            raise typer.Abort
+        return "n"
+
+    table = tmp_path / "b.csv"
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.prompt", stopped)
+    said = command("ask", kinds.path, "--answers", table, "--by", "random")
+    assert said.code == 1 and "2 answers, 2 of them new" in said.out and len(read_answers(table)) == 2

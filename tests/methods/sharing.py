@@ -92,6 +92,7 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("triplet", (5, 7), "ring", {"objective": "BoundaryMargin", "boundary": 1.2, "memory": 20}),
     Trial("supcon", (12, 0), "gathered", {"objective": "Circle", "memory": 50, "memory_from": 2}),
     Trial("proxy", (5, 7), "ring", {"objective": "SoftTriple", "centres": 2}),
+    Trial("pal", (5, 7), "ring", {"objective": "VICReg"}),
     Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
     Trial("pairs", (5, 7), "ring", tasks={"masked": 0.1, "masked_share": 0.5}),

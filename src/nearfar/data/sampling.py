@@ -69,8 +69,9 @@ class EpochSampler:
 
 
 class PlannedSampler:
-    """Base of samplers that plan all batches of an epoch at once; a subclass has `steps_per_epoch` and `_plan`."""
+    """Base of samplers that plan all batches of an epoch at once; a subclass has its sizes, `state` and `_plan`."""
 
+    batch_size: int
     steps_per_epoch: int
     _cached: tuple[int, np.ndarray] | None = None
 
@@ -84,6 +85,10 @@ class PlannedSampler:
         if self._cached is None or self._cached[0] != epoch:
             self._cached = (epoch, self._plan(epoch))
         return self._cached[1][position].copy()
+
+    def state(self) -> dict[str, Any]:
+        """See `EpochSampler.state`."""
+        raise NotImplementedError
 
     def _plan(self, epoch: int) -> np.ndarray:
         """(steps_per_epoch, batch_size) row numbers."""

@@ -19,6 +19,7 @@ from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
 from .pairs import Pairs
+from .pal import PAL
 from .pixpro import PixPro
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
@@ -44,6 +45,7 @@ _METHODS: tuple[type[Method], ...] = (
     MoCo,
     NNCLR,
     InvP,
+    PAL,
     BYOL,
     SimSiam,
     Barlow,
@@ -104,6 +106,7 @@ __all__ = [
     "DCLR",
     "DINO",
     "NNCLR",
+    "PAL",
     "TSDAE",
     "WMSE",
     "Barlow",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..contrast import Composition, Objective, Strategy
 from ..contrast.ranks import Ranks
 from ..data.batch import Batch
-from ..data.sampling import BoundSampler, EpochSampler, LabelSampler
+from ..data.sampling import BoundSampler, EpochSampler, PlannedSampler
 from ..data.source import Source
 from ..errors import ConfigError
 from ..models import average_gradients, share_norms
@@ -172,7 +172,7 @@ class Method(nn.Module):
         ranks = self.ranks
         return rows if ranks is None else rows.tensor_split(ranks.world)[ranks.rank]
 
-    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler | BoundSampler:
+    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | PlannedSampler | BoundSampler:
         """Which rows of the data a step sees: every row once per epoch, in random order."""
         return EpochSampler(len(source), batch_size, seed)
 

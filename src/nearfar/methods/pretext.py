@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from ..data.sampling import BoundSampler, EpochSampler, LabelSampler
+from ..data.sampling import BoundSampler, EpochSampler, PlannedSampler
 from ..data.source import Source
 from ..models import Draws
 from ..settings import Settings
@@ -60,7 +60,7 @@ class Beside(Method):
         own = self.__dict__["_modules"]
         return own[name] if name in own else getattr(own["method"], name)
 
-    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | LabelSampler | BoundSampler:
+    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | PlannedSampler | BoundSampler:
         """That of the method."""
         return self.method.sampler(source, batch_size, seed)
 
