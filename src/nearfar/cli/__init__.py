@@ -10,6 +10,7 @@ from . import (  # noqa: F401  (each adds a command)
     compare,
     dedupe,
     demo,
+    diag,
     drift,
     embed,
     explore,
