@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigError
-from . import concentration, negatives, sufficiency, temperature
+from . import concentration, mean_classifier, negatives, simplicity, sufficiency, temperature
 from .finding import Diagnosis, DiagnosisOptions, Finding, Say
 
-_DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in (sufficiency, negatives, concentration, temperature)}
+_PARTS = (sufficiency, negatives, concentration, temperature, mean_classifier, simplicity)
+_DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in _PARTS}
 
 __all__ = ["Diagnosis", "DiagnosisOptions", "Finding", "catalogue", "diagnose", "find"]
 
