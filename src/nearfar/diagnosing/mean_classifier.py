@@ -173,8 +173,8 @@ def measure(options: MeanClassifierOptions, say: Say) -> Measured:
     trend = "help" if more.low > 0 else "hurt" if more.high < 0 else "neither surely help nor hurt"
     verdict = (
         f"{opening(holds)}: L_sup is below its bound in every training (by {figures['slack'].value:.3f} at least). "
-        f"With {options.classes} classes, more negatives {trend} the mean classifier ({more.short()}); without collisions "
-        f"the change is {figures['clean'].short()}."
+        f"With {options.classes} classes, more negatives {trend} the mean classifier ({more.short()}); without "
+        f"collisions the change is {figures['clean'].short()}."
     )
     x = np.log2(options.ks)
     pictures = [
