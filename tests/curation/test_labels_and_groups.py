@@ -166,7 +166,7 @@ def test_what_cannot_be_is_said(few: Store, tmp_path: Path):
         (lambda: doubtful_labels(one), DataError, "at least 2 kinds"),
         (lambda: cluster(empty), DataError, "has 0 rows"),
         (lambda: cluster(few, count=1), ConfigError, "make 2 to 89 clusters, not 1"),
-        (lambda: cluster(few, "x"), ConfigError, "kmeans or hdbscan"),  # type: ignore[arg-type]
+        (lambda: cluster(few, "x"), ConfigError, "kmeans, hdbscan or shift"),  # type: ignore[arg-type]
         (lambda: cluster(few, "hdbscan", least=1), ConfigError, "at least 2 rows"),
     ):
         with pytest.raises(error, match=message):

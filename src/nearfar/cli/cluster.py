@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Whole, app
+from .app import Text, Whole, app
 from .dedupe import PAGE, STORE, TABLE, WHERE
 from .label import COLUMN
 
@@ -14,12 +14,15 @@ from .label import COLUMN
 @app.command()
 def cluster(
     store: STORE,
-    way: Annotated[str, typer.Option("--by", help="kmeans or hdbscan.")] = "kmeans",
+    way: Annotated[
+        str, typer.Option("--by", help="kmeans, hdbscan, or shift: what changes between domains.")
+    ] = "kmeans",
     count: Annotated[
         Whole, typer.Option("--clusters", help="Groups of k-means; by the silhouette when left out.")
     ] = None,
     least: Annotated[int, typer.Option(help="Rows of the smallest group of hdbscan.")] = 10,
     seed: Annotated[int, typer.Option(help="Of k-means.", min=0)] = 0,
+    domain: Annotated[Text, typer.Option("--domain-column", help="Column of domains, with --by shift.")] = None,
     column: COLUMN = "label",
     where: WHERE = None,
     out: TABLE = None,
@@ -34,11 +37,13 @@ def cluster(
     from ..store import Store, put_columns
 
     opened = Store.open(store)
-    found = find(opened, way, count, least, column, where, seed)  # type: ignore[arg-type]
+    found = find(opened, way, count, least, column, where, seed, domain)  # type: ignore[arg-type]
     names = {one.number: one.name for one in found.clusters}
     for one in found.clusters:
         mostly = f"  {100 * one.share:.0f} % {one.label}" if one.label else ""
         typer.echo(f"{one.number:4}  {one.size:8,} rows  silhouette {one.silhouette:6.3f}  {one.name}{mostly}")
+    for name, shares in found.proportions.items():
+        typer.echo(f"in {name}: " + ", ".join(f"{number} {share:.2f}" for number, share in enumerate(shares)))
     alone = int((found.numbers < 0).sum())
     without = f", {alone:,} rows without a group" if alone else ""
     typer.echo(f"{len(found.clusters):,} groups of {len(found.ids):,} rows{without}; silhouette {found.silhouette:.3f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .clusters import Cluster, Clusters, cluster
 from .copies import Duplicates, Group, duplicates
+from .shift import Shift, latent_shift
 from .spreading import Found, spread_labels
 from .unlike import Doubts, Outliers, doubtful_labels, outliers
 
@@ -15,9 +16,11 @@ __all__ = [
     "Found",
     "Group",
     "Outliers",
+    "Shift",
     "cluster",
     "doubtful_labels",
     "duplicates",
+    "latent_shift",
     "outliers",
     "spread_labels",
 ]

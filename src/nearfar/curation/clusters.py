@@ -1,20 +1,21 @@
-"""Groups of rows by k-means or HDBSCAN, with their words, their labels and how well they stand apart."""
+"""Groups of rows by k-means, HDBSCAN or shifts between domains, with words, labels and how well they stand apart."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, DataError
 from nearfar.store import Store
 
-from .rows import Rows, read
+from .rows import Rows, labelled, read
+from .shift import latent_shift
 
-Way = Literal["kmeans", "hdbscan"]
+Way = Literal["kmeans", "hdbscan", "shift"]
 TRIED = (2, 3, 5, 8, 12, 20, 30)  # numbers of clusters that are tried when none is given
 _SAMPLE = 2000  # rows that silhouettes are measured on
 _MOST_WORDS = 20_000
@@ -41,12 +42,14 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Clusters:
-    """All groups, largest first; the number of each row's group, -1 for none; and the mean silhouette."""
+    """All groups, largest first; the number of each row's group, -1 for none; the mean silhouette; and, of groups by
+    shift, the share of each group in every domain, by name of the domain."""
 
     ids: list[str]
     numbers: np.ndarray
     clusters: list[Cluster]
     silhouette: float
+    proportions: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def cluster(
@@ -57,25 +60,36 @@ def cluster(
     label: str = "label",
     where: str | None = None,
     seed: int = 0,
+    domain: str | None = None,
 ) -> Clusters:
     """Group the rows of a store by their unit vectors.
 
     Args:
         way: "kmeans" puts every row into one of `count` groups; "hdbscan" finds dense groups of at least `least` rows
-            and leaves the others without one.
+            and leaves the others without one; "shift" finds `count` groups whose proportions differ from one domain to
+            the next (see `latent_shift`).
         count: groups of k-means; of 2, 3, 5, 8, 12, 20 and 30 the one with the best silhouette when None.
+        domain: the column of domains, of "shift" alone.
 
     Raises:
         ConfigError: another way, or a number out of range. DataError: fewer than three rows.
     """
-    if way not in ("kmeans", "hdbscan"):
-        raise ConfigError(f"clusters are found by kmeans or hdbscan, not {way!r}")
+    if way not in ("kmeans", "hdbscan", "shift"):
+        raise ConfigError(f"clusters are found by kmeans, hdbscan or shift, not {way!r}")
+    if (way == "shift") != (domain is not None) or (way == "shift" and count is None):
+        raise ConfigError("shift, and no other way, needs a column of domains and the number of clusters")
     rows = read(store, where, label, least=3)
     if count is not None and not 2 <= count < len(rows):
         raise ConfigError(f"{len(rows)} rows make 2 to {len(rows) - 1} clusters, not {count}")
     if least < 2:
         raise ConfigError(f"a cluster has at least 2 rows, not {least}")
-    found = dense(rows.vectors, least) if way == "hdbscan" else means(rows.vectors, count, seed)
+    shares, domains = np.empty((0, 0)), list[str]()
+    if way == "shift":
+        numbers, domains = _domains(store, where, domain or "")
+        shifted = latent_shift(rows.vectors, numbers, count or 2, seed=seed)
+        found, shares = shifted.numbers, shifted.proportions
+    else:
+        found = dense(rows.vectors, least) if way == "hdbscan" else means(rows.vectors, count, seed)
     order = [number for number, _ in Counter(found[found >= 0].tolist()).most_common()]
     renumbered = np.full(len(found), -1)
     for place, number in enumerate(order):
@@ -85,7 +99,8 @@ def cluster(
     words = keywords(texts, renumbered) if texts else [[] for _ in order]
     made = [_described(rows, renumbered, place, single, words[place]) for place in range(len(order))]
     overall = float(np.nanmean(single)) if np.isfinite(single).any() else float("nan")
-    return Clusters(rows.ids, renumbered, made, overall)
+    proportions = {name: shares[order, column] for column, name in enumerate(domains)}
+    return Clusters(rows.ids, renumbered, made, overall, proportions)
 
 
 def means(vectors: np.ndarray, count: int | None, seed: int) -> np.ndarray:
@@ -148,6 +163,15 @@ def keywords(texts: Sequence[str], groups: np.ndarray, count: int = 6) -> list[l
     names = reader.get_feature_names_out()
     best = np.argsort(-weights, axis=1, kind="stable")[:, :count]
     return [[str(names[word]) for word in line if weights[n, word] > 0] for n, line in enumerate(best)]
+
+
+def _domains(store: Store, where: str | None, column: str) -> tuple[np.ndarray, list[str]]:
+    """The domain of each row as a number, and their names."""
+    rows = read(store, where, column)
+    gone = len(rows) - len(labelled(store, rows, column))
+    if gone:
+        raise DataError(f'{gone} rows have no {column}; leave them out with --where "{column} IS NOT NULL"')
+    return rows.labels, rows.classes
 
 
 def _texts(store: Store, where: str | None) -> list[str]:
