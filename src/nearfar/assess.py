@@ -36,7 +36,7 @@ from .evaluation import (
     reordered_quality,
     sections,
 )
-from .matching import Matches, evaluations, of_collection, wanted
+from .matching import WORDS, Matches, by_words, evaluations, of_collection, wanted
 from .methods.method import Method
 from .modalities import Masked, Views
 from .opening import Untrained, open_run
@@ -116,6 +116,7 @@ def evaluate(
     on_step: Say | None = None,
     devices: int = 1,
     rerank: Run | str | Path | None = None,
+    words: bool = False,
     **settings: Any,
 ) -> Assessment:
     """Measure a run on labelled data, beside raw features and the untrained encoder.
@@ -137,6 +138,7 @@ def evaluate(
         devices: processes that share the rows that are embedded; the probes are those of one.
         rerank: a run whose scores put in order what the run has found ("search"; see `nearfar.scoring.scorer_of`), of
             each query the first `rerank_depth`.
+        words: also search by words (BM25), where texts are searched.
         settings: any of `EvaluationSettings`: per_class, draws, k, seed, finetune_steps, dense_cells, ...
 
     Raises:
@@ -162,12 +164,12 @@ def evaluate(
         collection = run.collection(data if test is None else test)
         if collection is not None:
             judged = of_collection(collection)
-            return _matched(run, judged, probes, chosen, baselines, devices, progress, say, rerank)
+            return _matched(run, judged, probes, chosen, baselines, devices, progress, say, rerank, words)
         first, other = run.read(data, progress)
         other = other if test is None else run.read(test, progress)[0]
         matches = wanted(first, other, probes)
         if matches is not None:
-            return _matched(run, matches, probes, chosen, baselines, devices, progress, say, rerank)
+            return _matched(run, matches, probes, chosen, baselines, devices, progress, say, rerank, words)
         if rerank is not None:
             raise ConfigError("what a search finds is put in order; these data say of classes, not of what is relevant")
         train, held = _labelled(first, other, test_share, chosen.seed)
@@ -299,6 +301,7 @@ def _matched(
     progress: bool | None,
     say: Say,
     rerank: Run | str | Path | None,
+    words: bool,
 ) -> Assessment:
     """By data that say what belongs together."""
     looks: dict[str, Callable[[Source], np.ndarray]] = {
@@ -312,6 +315,10 @@ def _matched(
         name, quality = _reordered(matches, rerank, looks[OURS], chosen, say)
         found[name] = Evaluation(counts=found[OURS].counts)
         found[name].add_quality("search", quality)
+    if words and "search" in (probes or matches.probes[:1]):
+        say(f"{WORDS}: search")
+        found[WORDS] = Evaluation(counts=found[OURS].counts)
+        found[WORDS].add_quality("search", by_words(matches, chosen))
     return Assessment(found, _gains(found), matches.queries, matches.queries, ours, matches)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .contrast import Strategy
 from .data.source import Source
+from .data.split import apart_by_id
 from .errors import ConfigError
 from .methods.method import Method
 from .mining.settings import MiningSettings
@@ -30,6 +31,17 @@ SPREAD = "gathered"  # how rows are compared over processes; see docs/devices.md
 def team_for(devices: int | None) -> AbstractContextManager[Team]:
     """The processes that this one works with: those it was started with, or none where one device is asked for."""
     return nullcontext(Team()) if devices == 1 else joined()
+
+
+def parts_of(source: Source, training: TrainingSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of pairs to learn from, and rows that `held_out` keeps for the end.
+
+    Raises:
+        ConfigError: data that are no pairs. DataError: pairs that all belong together.
+    """
+    if len(source.parts()) < 2:
+        raise ConfigError(f"held_out keeps pairs out of training, and these {source.kind} are no pairs; leave it out")
+    return apart_by_id(source.ids, training.held_out, training.seed)
 
 
 def trainer_of(

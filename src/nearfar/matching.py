@@ -15,14 +15,21 @@ from .evaluation import (
     Entries,
     Evaluation,
     EvaluationSettings,
+    Neighbours,
     Quality,
+    Scoring,
     pair_quality,
     pair_scores,
+    run_quality,
     search_quality,
     similarity_quality,
 )
+from .evaluation.entries import entries_of
+from .evaluation.ranking import depth_of
+from .mining import BM25
 from .modalities import Searchable
 
+WORDS, DEPTH = "BM25", 100
 _MOST_RELEVANT = 20_000_000  # pairs that may share an id
 
 
@@ -135,6 +142,22 @@ def evaluations(
         found[name] = result
     assert first is not None
     return found, first
+
+
+def by_words(matches: Matches, settings: EvaluationSettings) -> Quality:
+    """What a search by words finds (BM25), whatever the vectors.
+
+    Raises:
+        ConfigError: what is searched is no text. ImportError: bm25s is not installed.
+    """
+    if matches.relevance is None or not all(hasattr(side, "columns") for side in (matches.queries, matches.documents)):
+        raise ConfigError("words are searched in texts; these data have none")
+    asked, sought = (list(next(iter(s.columns.values()))) for s in (matches.queries, matches.documents))  # type: ignore
+    depth = min(max(DEPTH, *(depth_of(name, Scoring()) or 0 for name in settings.measures)), len(sought))
+    found = BM25(asked, sought).find(np.arange(len(asked)), depth)
+    listed = entries_of(Neighbours(found.scores, found.index), len(sought))
+    resamples, seed = settings.resamples, settings.seed
+    return run_quality(listed, matches.relevance, settings.measures, Scoring(ties="stable"), resamples, seed)
 
 
 def _measured(

@@ -19,7 +19,7 @@ from .data import bundled
 from .data.source import Source, require
 from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
-from .fitting import team_for, train, trainer_of
+from .fitting import parts_of, team_for, train, trainer_of
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .modalities import Modality, Searchable
@@ -207,6 +207,14 @@ class Run:
                 return pair
         return self.modality.read_pair(Path(data), self.options, self.config["source"], None, shown(progress))
 
+    def held_out(self, progress: bool | None = None) -> Source | None:
+        """The pairs that were kept out of training (`held_out`); None where there are none."""
+        training = TrainingSettings(**self.config["training"])
+        if not training.held_out:
+            return None
+        source = self.read(self.config["data"], progress)[0]
+        return source.select(parts_of(source, training)[1])
+
     def collection(self, data: str | Path | Source) -> Searchable | None:
         """Queries, documents and what is relevant to what; None where the data are of another form."""
         if isinstance(data, Source):
@@ -323,7 +331,9 @@ def _begin(
     )
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
-    source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress)
+    if training.held_out and isinstance(data, Source):
+        raise ConfigError("held_out is for data on disk; of data in memory keep rows out yourself: source.select(rows)")
+    source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress, training)
     _check_labels(kind, source)
     facts = source.describe()
     method_options = method_options.for_batch(min(training.batch_size, len(source)))
@@ -395,9 +405,8 @@ def _found(out: str | Path, data: Source | None, progress: bool | None) -> tuple
     if data is None and not Path(run.config["data"]).exists():
         raise DataError(f"the data of {out} are gone: {run.config['data']} does not exist; put them back to resume")
     # Read as for `fit`, so that what it has decoded is found; a shape that has changed is data that have changed.
-    source = _training_source(
-        run.config["data"] if data is None else data, run.modality, run.options, run.path / "cache", progress
-    )
+    given, training = run.config["data"] if data is None else data, TrainingSettings(**run.config["training"])
+    source = _training_source(given, run.modality, run.options, run.path / "cache", progress, training)
     _check_labels(methods.find(run.config["method"]), source)
     return run, source
 
@@ -417,11 +426,15 @@ def save(path: Path, content: bytes) -> Path:
     return path
 
 
-def _training_source(data: Any, modality: Modality, options: Any, cache: Path, progress: bool | None) -> Source:
+def _training_source(
+    data: Any, modality: Modality, options: Any, cache: Path, progress: bool | None, training: TrainingSettings
+) -> Source:
+    """What is learned from; data in memory are taken to be that."""
     if isinstance(data, Source):
         source = data
     else:
         source, _ = modality.read_pair(Path(data), options, None, cache, shown(progress))
+        source = source.select(parts_of(source, training)[0]) if training.held_out else source
     require(source, 2)
     return source
 

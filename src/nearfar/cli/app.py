@@ -62,10 +62,16 @@ def assess_own(run: Any, data: Any) -> Any:
     from .. import assess
     from ..errors import DataError
 
+    held = run.held_out()
+    if held is not None:
+        return assess.evaluate(run, held, on_step=say, words=_has_words(held))
     if len(run.config["source"].get("classes", [])) < 2:
         why = "since the data have no labels of two or more classes"
         if run.config["source"].get("views"):
-            why = f"since these pairs were learned from; search among others with: nearfar evaluate {run.path} DATA"
+            why = (
+                "since these pairs were learned from; keep some out with --set held_out=0.1, or search among others "
+                f"with: nearfar evaluate {run.path} DATA"
+            )
         typer.echo(f"nearfar: not evaluated, {why}", err=True)
         return None
     try:
@@ -73,6 +79,18 @@ def assess_own(run: Any, data: Any) -> Any:
     except DataError as error:
         typer.echo(f"nearfar: not evaluated: {error} (see: nearfar evaluate --help)", err=True)
         return None
+
+
+def _has_words(source: Any) -> bool:
+    """Whether BM25 can stand beside what was learned; what is missing is said."""
+    if not hasattr(source, "columns") or source.targets is not None:
+        return False
+    try:
+        import bm25s  # noqa: F401
+    except ImportError:
+        typer.echo("nearfar: without BM25 beside it, which needs: pip install 'nearfar[text]'", err=True)
+        return False
+    return True
 
 
 def columns(path_column: str | None, label_column: str | None) -> dict[str, str | None]:

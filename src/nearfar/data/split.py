@@ -77,6 +77,35 @@ def few_shot(labels: np.ndarray | None, per_class: int, seed: int, classes: Sequ
     return np.sort(np.concatenate([rows[:per_class] for rows in _shuffled_by_class(labels, per_class, seed, classes)]))
 
 
+def apart_by_id(ids: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Set a fraction of the rows apart so that no id stands on both sides: whole items, drawn until there are enough.
+
+    Args:
+        ids: (N,) which item a row is of.
+        fraction: share of the rows to set apart, above 0 and below 1.
+        seed: 0 or more; equal seeds give equal splits.
+
+    Returns:
+        Row numbers, ascending, of the rest and of the part set apart; neither is empty.
+
+    Raises:
+        DataError: there is one item only.
+
+    Example:
+        >>> [part.tolist() for part in apart_by_id(np.array([0, 0, 2, 3, 3]), fraction=0.4, seed=0)]
+        [[0, 1, 2], [3, 4]]
+    """
+    items, inverse, sizes = np.unique(ids, return_inverse=True, return_counts=True)
+    if len(items) < 2:
+        raise DataError("all rows are one item by their ids, so that none can be held out; leave held_out out")
+    order = np.random.default_rng(seed).permutation(len(items))
+    wanted = min(max(1, int(np.searchsorted(sizes[order].cumsum(), fraction * len(ids))) + 1), len(items) - 1)
+    chosen = np.zeros(len(items), dtype=bool)
+    chosen[order[:wanted]] = True
+    apart = chosen[inverse.reshape(-1)]
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
+
+
 class Parts(NamedTuple):
     """The folders of a data set that comes in parts, and the names of further folders that belong to neither."""
 

@@ -40,6 +40,12 @@ class TrainingSettings(Settings):
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="each stage of the encoder learns at this share of the rate of the next one"
     )
+    held_out: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the pairs that is not learned from, by the seed, and is searched after it",
+    )
     average_with_start: float | None = Field(
         None, ge=0, le=1, description="share of the pretrained start in the encoder's final weights"
     )
@@ -87,7 +93,7 @@ class TrainingSettings(Settings):
 
         ``device``, ``devices``, ``engine`` and ``threads`` are left out, so that a run can move to another machine: the
         result is then the same up to rounding instead of bit for bit. ``average_with_start`` acts on the weights only
-        when they are used.
+        when they are used, and ``held_out`` on the rows, which are compared themselves.
         """
         free = {
             "device",
@@ -97,6 +103,7 @@ class TrainingSettings(Settings):
             "checkpoint_every",
             "checkpoint_seconds",
             "average_with_start",
+            "held_out",
         }
         return self.model_dump(exclude=free | {"log_every", "histogram_every", "tensorboard"})
 
