@@ -4,6 +4,9 @@ Run, with the wheels of two packages as data (pip download --no-deps gensim==4.4
 
     python -m benchmarks.sentences wheels --out runs/sentences [--methods simcse,...] [--layers 1] [--steps 40]
 
+The name `micse` is `simcse` with the agreement of attention, for a start of two layers or more; `--texts 320` learns
+from so many of the sentences alone (few shots).
+
 Everything starts from the first layer of all-MiniLM-L6-v2 with mean pooling (`--layers 0`: its word vectors alone),
 which by itself was never trained to embed sentences, and learns from the bundled `sentences`, definitions from
 WordNet without any label. Then the vectors before the head are scored, without further training:
@@ -142,9 +145,14 @@ def trained(name: str, chosen: argparse.Namespace, start: Path, data: Path) -> n
     how = {"pooling": "mean", "most_tokens": chosen.most_tokens}
     if name == "start":
         return encoder(f"hf/{start}", **how)[1]
-    more = {"centroids": chosen.batch_size} if name == "clusterns" and chosen.batch_size < 96 else {}
+    more: dict[str, Any] = {}
+    if name == "clusterns" and chosen.batch_size < 96:
+        more = {"centroids": chosen.batch_size}
+    if name == "micse":
+        more = {"attention_weight": 1e-3, "attention_layers": (chosen.layers - 2, chosen.layers)}
+    method = "simcse" if name == "micse" else name
     run = fit(
-        data, chosen.out / f"run-{name}", method=name, encoder=f"hf/{start}", steps=chosen.steps,
+        data, chosen.out / f"run-{name}", method=method, encoder=f"hf/{start}", steps=chosen.steps,
         batch_size=chosen.batch_size, lr=chosen.lr, seed=chosen.seed, recipe=RECIPES.get(name, "dropout"),
         progress=False, **how, **more,
     )  # fmt: skip
@@ -159,6 +167,7 @@ def main() -> None:
     parser.add_argument("--methods", default=METHODS)
     for name, default in (("layers", 1), ("steps", 40), ("batch_size", 64), ("most_tokens", 128), ("seed", 0)):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    parser.add_argument("--texts", type=int, default=None)
     parser.add_argument("--lr", type=float, default=2e-4)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -166,7 +175,7 @@ def main() -> None:
     judge, start = Judge(chosen.wheels), cut(chosen.out / "start", chosen.layers)
     data = chosen.out / "sentences.txt"
     if not data.exists():
-        data.write_bytes(lzma.decompress(bundled.path("sentences").read_bytes()))
+        data.write_text("\n".join(_lines(bundled.path("sentences"))[: chosen.texts]) + "\n")
     found: dict[str, dict[str, Any]] = {}
     for name in chosen.methods.split(","):
         file = chosen.out / f"{name}.json"

@@ -13,6 +13,7 @@ from ..data.batch import Batch
 from ..errors import ConfigError
 from ..models import Centroids, Draws, FrozenCopy, Queue, StillCopy
 from ..objectives import InfoNCE, harder, noise_rows
+from .agreement import agreement, shown
 from .average import averaged
 from .beside import band, hinge
 from .method import Contrast, Method, MethodOptions
@@ -50,6 +51,13 @@ class SimCSEOptions(MethodOptions):
     band: tuple[float, float] = Field((0.0, 0.3), description="how far below, from and to")
     hinge_weight: float = Field(0.0, ge=0, description="weight of a hinge against the hardest far row (PromCSE)")
     hinge_margin: float = Field(0.2, gt=0, le=2, description="cosine by which the own partner should be ahead of it")
+    attention_weight: float = Field(
+        0.0, ge=0, description="weight of the agreement of attention under other dropout, 1e-4 to 1e-3 (miCSE)"
+    )
+    attention_places: int = Field(150, ge=3, description="places of the attention that are compared, of each head")
+    attention_layers: tuple[int, int] | None = Field(
+        None, description="layers whose attention is compared, from and to before; 7 and 11 of 12 when unset"
+    )
 
 
 class SimCSE(Method):
@@ -84,6 +92,9 @@ class SimCSE(Method):
             else None
         )
         self.draws = Draws() if options.noise or options.noise_share else None
+        self.places = Draws() if options.attention_weight else None
+        if self.places is not None:
+            shown(self)
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
 
     def made_head(self, out: int) -> nn.Module:
@@ -91,12 +102,23 @@ class SimCSE(Method):
         return nn.Sequential(nn.Linear(self.width, out), nn.Tanh()) if self.options.head == "tanh" else nn.Identity()
 
     def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
-        """Encoder and head."""
+        """Encoder and head; with `attention_weight` also the attention at some places."""
+        if self.places is not None:
+            layers = self.options.attention_layers or self.encoder.layers_compared
+            count = 2 * self.options.attention_places  # dropout takes some
+            vectors, seen = self.encoder.attending(rows, layers, count, self.places.number)  # type: ignore[operator]
+            return {"projection": self.head(vectors), "attention": seen}
         projection: Tensor = self.head(self.encoder(rows))
         return projection
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """InfoNCE of the rows that ask against those that they should find, and all that is far beside those."""
+        if self.places is not None:
+            plain = [view["projection"] for view in projections]
+            return agreement(self, self._contrasted(plain, batch), projections, batch)
+        return self._contrasted(projections, batch)
+
+    def _contrasted(self, projections: list[Any], batch: Batch) -> Contrast:
         anchors, partners = self.compared(projections, batch)
         first: Tensor = batch.views[batch.whole[0]]
         self._seen = first, anchors.detach(), batch.ids
@@ -118,8 +140,9 @@ class SimCSE(Method):
 
     def after_step(self, step: int, total_steps: int) -> None:
         """What was seen is remembered; the copy and the centres follow."""
-        if self.draws is not None:
-            self.draws.after_step(step)
+        for draws in (self.draws, self.places):
+            if draws is not None:
+                draws.after_step(step)
         if self._seen is None:
             return
         view, anchors, ids = self._seen

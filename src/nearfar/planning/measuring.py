@@ -282,5 +282,7 @@ class Bench:
         empty = [torch.empty(n, 0, device=self.device) for _ in self.samples]
         boxes = [torch.tensor([0.0, 0, 1, 1], device=self.device).expand(n, 4) for _ in self.samples]
         roles = getattr(self.views, "roles", ())
-        taught = torch.randn(n, 1, self.method.options.projection, device=self.device)
+        options, taught = self.method.options, None
+        if "teacher" in type(options).model_fields:
+            taught = torch.randn(n, 1, options.projection, device=self.device)
         return Batch(empty, torch.arange(n, device=self.device), labels, roles, boxes, taught=taught)

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from nearfar.errors import ConfigError
 from nearfar.models.record import Record
 
+from .. import edits
+from .attention import looked_up, places, showing
 from .pieces import lengths_of, pieces
 from .pooling import Pooling, pool
 from .soft import SoftPrompts
@@ -119,6 +122,45 @@ class Transformer(WordTasks, nn.Module):
         cut = list(pieces(self.lengths(tokens), budget))
         parts = [self._embed(*self._states(tokens[rows, :longest])) for rows, longest in cut]
         return torch.cat(parts)[torch.cat([rows for rows, _ in cut]).argsort()]
+
+    def attending(self, tokens: Tensor, layers: tuple[int, int], count: int, salt: int) -> tuple[Tensor, Tensor]:
+        """Embeddings, and attention at `count` places of each text, (B, heads, 2, count); see `attention.places`.
+
+        Of an even number of layers, from the first to before the second of `layers`: at those of even place, then at
+        the others. 0 where dropout took a place, -1 where a short text has none. Places depend on text and `salt`.
+
+        Raises:
+            ConfigError: there are no such layers, or their attention cannot be seen.
+        """
+        first, last = layers
+        deepest = int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        if not 0 <= first < last <= deepest or (last - first) % 2 or self.soft is not None:
+            raise ConfigError(
+                f"attention of layers {first} to {last}: the net has {deepest}, and an even number of them is "
+                "compared; set attention_layers, and leave out soft_prompts"
+            )
+        budget = BUDGET.get(tokens.device.type, BUDGET["cuda"])
+        parts, half = list(pieces(self.lengths(tokens), budget)), (last - first) // 2
+        made = []
+        with showing(self.model):
+            for rows, longest in parts:
+                part = tokens[rows, :longest]
+                mask = part >= 0
+                ids = part.masked_fill(~mask, self._pad)
+                out = self.model(input_ids=ids, attention_mask=_seen(mask).long(), output_attentions=True)
+                where = places(mask.sum(1), half, longest, edits.seeds_of_tokens(part, salt), count)
+                seen = looked_up(torch.stack(out.attentions[first:last], 1), *where)
+                made.append((self._embed(out.last_hidden_state, mask), seen))
+        back = torch.cat([rows for rows, _ in parts]).argsort()
+        vectors, maps = (torch.cat(kind)[back] for kind in zip(*made, strict=True))
+        return vectors, maps
+
+    @property
+    def layers_compared(self) -> tuple[int, int]:
+        """Layers whose attention is compared where nobody said: 7 to before 11 of 12, and the same shares of others."""
+        deepest = int(self.model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+        last = max(2, 11 * deepest // 12)
+        return last - max(2, deepest // 3 // 2 * 2), last
 
     def record(self, tokens: Tensor) -> Record:
         """Embeddings with the states of all tokens."""
