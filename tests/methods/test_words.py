@@ -158,7 +158,7 @@ def test_encoders_without_words_are_refused_with_what_to_take():
     ):
         methods.Beside(kind(encoder, kind.Options()), methods.PretextOptions(masked=0.1))
     for name in OF_WORDS:
-        with pytest.raises(ConfigError, match=f"{name} asks an encoder of words .* take minilm"):
+        with pytest.raises(ConfigError, match=f"{name} .* Linear does not offer; for texts take"):
             methods.find(name)(encoder, methods.find(name).Options())
     with pytest.raises(ConfigError, match="Ngrams does not offer"):
         methods.Beside(kind(named("ngrams-4")[1], kind.Options()), methods.PretextOptions(next_word=0.1))

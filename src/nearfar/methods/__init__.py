@@ -8,6 +8,7 @@ from ..errors import ConfigError
 from .barlow import Barlow
 from .byol import BYOL
 from .compcse import CompCSE
+from .cpc import CPC
 from .denosent import TSDAE, DenoSent
 from .densecl import DenseCL
 from .diffcse import DiffCSE
@@ -72,6 +73,7 @@ _METHODS: tuple[type[Method], ...] = (
     DiffCSE,
     DenoSent,
     TSDAE,
+    CPC,
     Distil,
     Ranker,
 )
@@ -103,6 +105,7 @@ def find(name: str) -> type[Method]:
 __all__ = [
     "AXES",
     "BYOL",
+    "CPC",
     "DCLR",
     "DINO",
     "NNCLR",

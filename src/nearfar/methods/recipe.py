@@ -117,8 +117,9 @@ def _compared(objective: Objective) -> str:
 
 def _encoders(method: Method) -> str:
     """The encoder, and what else is built like it."""
-    twins = hasattr(method.encoder, "twins")
-    said = [f"{type(method.encoder).__name__} of width {method.width}" + (", two nets side by side" if twins else "")]
+    encoder: Any = method.encoder
+    beside = hasattr(encoder, "twins") and len(encoder.twins()) > 1
+    said = [f"{type(encoder).__name__} of width {method.width}" + (", two nets side by side" if beside else "")]
     for name, part in method.named_children():
         if isinstance(part, FrozenCopy):
             said.append(f"itself as it was at the start ({name})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
 from nearfar.models.centroids import Centroids
+from nearfar.models.course import Course, UpToNow
 from nearfar.models.draws import Draws
 from nearfar.models.dropout import dropout_rate
 from nearfar.models.group_whitening import group_whiten
@@ -21,6 +22,7 @@ from nearfar.models.record import Record
 __all__ = [
     "AdaptiveHeads",
     "Centroids",
+    "Course",
     "Draws",
     "FrozenCopy",
     "LabelledQueue",
@@ -34,6 +36,7 @@ __all__ = [
     "SharedBatchNorm",
     "StillCopy",
     "TwoParts",
+    "UpToNow",
     "average_gradients",
     "cells_of",
     "dropout_rate",

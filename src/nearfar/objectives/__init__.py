@@ -9,6 +9,7 @@ from .. import contrast as _contrast
 from ..contrast import LearnedBias, LearnedTemperature, Objective, Strategy
 from ..errors import ConfigError
 from .adaptive import AdaptiveMargin
+from .ahead import candidate_counts, steps_ahead, to_later
 from .asymmetric import Asymmetric, to_classes
 from .attraction import CACR, ExactCovariance
 from .centres import SoftTriple, SubCentreArcFace
@@ -208,6 +209,7 @@ __all__ = [
     "by_class_prior",
     "by_targets",
     "by_teacher",
+    "candidate_counts",
     "catalogue",
     "cell_centres",
     "class_means",
@@ -228,7 +230,9 @@ __all__ = [
     "rotation_agnostic",
     "sampled_far",
     "split_domains",
+    "steps_ahead",
     "to_classes",
+    "to_later",
     "to_places",
     "to_proxies",
     "turned_ids",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import ConfigError
+from nearfar.models.course import Course
 
 from .. import edits
 
@@ -47,6 +48,11 @@ class WordTasks:
     def upto(self, tokens: Tensor) -> Tensor:
         """(B, L, d') states of which the t-th one knows tokens up to t alone."""
         raise NotImplementedError
+
+    def course(self, tokens: Tensor) -> Course:
+        """The vectors of words one after the other, and what the net knows by then."""
+        tokens = self.trimmed(tokens)
+        return Course(self.vectors_of(tokens), self.upto(tokens), tokens >= 0)
 
     def trimmed(self, tokens: Tensor) -> Tensor:
         """Tokens without the columns that are padding for all of them, cut to what the net reads."""
