@@ -72,6 +72,23 @@ def test_a_batch_of_background_alone_has_a_finite_value():
     assert torch.isfinite(value) and torch.isfinite(torch.autograd.grad(value, a)[0]).all()
 
 
+@pytest.mark.parametrize("weight", [3.0, 10.0, 1000.0])
+def test_only_the_information_that_parts_share_costs_what_the_common_part_knows_twice(weight: float):
+    """Four textures, of half the items, and the others with one of four digits; the salient part tells digits apart."""
+    texture = torch.arange(4).repeat_interleave(8)
+    digit = torch.tensor([-1, -1, -1, -1, 0, 1, 2, 3]).repeat(4)
+    target, eye = digit >= 0, torch.eye(32, dtype=torch.float64)
+    salient = 6 * eye[digit.clamp_min(0), :4] * target[:, None]
+    alone = torch.cat([eye[texture], salient], 1)
+    with_digit = torch.cat([eye[4 * (digit + 1) + texture], salient], 1)
+    published = SepCLR(common=32, independence=weight)
+    assert published(with_digit, with_digit, target=target) < published(alone, alone, target=target) - 1
+    shared = published.replace(information=True)
+    # A digit of targets: log 4 in half of the items, and less for kernels that tell rows apart by exp(-2) alone.
+    assert float(shared.terms(alone, alone, target=target)["independence"]) == pytest.approx(0, abs=1e-9)
+    assert shared(with_digit, with_digit, target=target) > shared(alone, alone, target=target)
+
+
 @pytest.mark.parametrize(
     ("how", "change", "message"),
     [

@@ -30,6 +30,7 @@ class SeparatedOptions(LabelledOptions):
     salient: float = Field(1000.0, ge=0, description="weight of the salient part")
     nothing: float = Field(1000.0, ge=0, description="weight of the background's salient part being 0")
     independence: float = Field(10.0, ge=0, description="weight of the parts saying nothing of each other")
+    information: bool = Field(False, description="measure that by the information they share, not by joint entropy")
 
     def settled(self, facts: dict[str, Any], views: int | None = None) -> MethodOptions:
         """See `MethodOptions.settled`; the background is known by its number from then on."""
@@ -78,6 +79,7 @@ class Separated(Labelled):
             salient=options.salient,
             background=options.nothing,
             independence=options.independence,
+            information=options.information,
         )
 
     def made_head(self) -> nn.ModuleDict:

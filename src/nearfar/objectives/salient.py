@@ -38,6 +38,9 @@ class SepCLR(Objective):
         salient: weight of the salient part; 1000 in the paper for digits on photographs, with 32 columns for each part.
         background: weight of its being 0 for the background; 1000 there.
         independence: weight of the joint term; 10 there.
+        information: take the same of c and of s alone off the joint term, which is the information they share then; the
+            published term leaves that out. No weight of joint(c, s) alone makes it cost anything that c knows what s
+            does: it is no higher when c tells apart what s tells apart already, and unif(c) is lower.
 
     Shapes: two views (N, D) and `target` (N,), true for targets; all are targets when it is left out. Unbounded below,
     as s is; all rows equal give 0 without background.
@@ -69,6 +72,7 @@ class SepCLR(Objective):
     salient: float = 1.0
     background: float = 1.0
     independence: float = 1.0
+    information: bool = False
 
     def __post_init__(self) -> None:
         if not self.tau > 0:
@@ -110,10 +114,13 @@ class SepCLR(Objective):
 
         every, apart = torch.ones_like(target), 1 - target
         rest = torch.stack([align(s, 0.0, apart) for s in salient]).mean()
-        joint = [
-            softplus(energies(torch.cat([c, s], 1), n, rate, strategy)).mean() - math.log(n)  # softplus: j = i counts
-            for c, s in zip(common, shown, strict=True)
-        ]
+
+        def met(part: Tensor) -> Tensor:
+            return softplus(energies(part, n, rate, strategy)).mean() - math.log(n)  # softplus: j = i counts
+
+        joint = [met(torch.cat([c, s], 1)) for c, s in zip(common, shown, strict=True)]
+        if self.information:
+            joint = [both - met(c) - met(s) for both, c, s in zip(joint, common, shown, strict=True)]
         return {
             "common": align(common[0], common[1], every) + spread(common),
             "salient": self.salient * (align(salient[0], salient[1], target) + spread(shown)),

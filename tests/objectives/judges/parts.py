@@ -62,7 +62,7 @@ def with_labels(objective: Callable[..., Tensor], a: Tensor, b: Tensor, **how: A
 
 
 def separated(
-    common: int | None, tau: float, salient: float, background: float, independence: float
+    common: int | None, tau: float, salient: float, background: float, independence: float, information: bool = False
 ) -> Callable[..., Tensor]:
     def value(a: Tensor, b: Tensor, target: Tensor | None = None) -> Tensor:
         n, rate = len(a), 1 / (2 * tau)
@@ -82,12 +82,16 @@ def separated(
 
             return mean([mean([kernel(i, j) for j in range(n)]).log() for i in range(n)])
 
+        def shared(c: list[Tensor], s: list[Tensor]) -> Tensor:
+            still = [r * 0 for r in c], [r * 0 for r in s]
+            return joint(c, s) - joint(c, still[1]) - joint(still[0], s) if information else joint(c, s)
+
         nothing, apart = [r * 0 for r in s[0]], [not k for k in is_target]
         return (
             align(c[0], c[1], [True] * n) + spread(c[0], rate) + spread(c[1], rate)
             + salient * (align(s[0], s[1], is_target) + spread(shown[0], rate) + spread(shown[1], rate))
             + background * (align(s[0], nothing, apart) + align(s[1], nothing, apart)) / 2
-            + independence * (joint(c[0], shown[0]) + joint(c[1], shown[1])) / 2
+            + independence * (shared(c[0], shown[0]) + shared(c[1], shown[1])) / 2
         )  # fmt: skip
 
     return value
@@ -115,6 +119,13 @@ CASES = [
         separated(2, 0.7, 2, 3, 0.5),
         how=some,
     ),
+    Case(
+        "SepCLR information",
+        lambda: SepCLR(common=2, tau=0.7, salient=2.0, background=3.0, independence=0.5, information=True),
+        "views",
+        separated(2, 0.7, 2, 3, 0.5, True),
+        how=some,
+    ),
 ]
 
 GOLDEN = {
@@ -125,6 +136,7 @@ GOLDEN = {
     # In plain numpy from the formula; of the published terms on this fixture see test_parts.py.
     "SepCLR": [("views", -3.178161, None, None)],
     "SepCLR background": [("views", -1.574170, None, None)],
+    "SepCLR information": [("views", -1.168517, None, None)],
 }
 
 CHANCE = {
@@ -133,5 +145,6 @@ CHANCE = {
     "DecoupledUniformity classes": None,
     "SepCLR": None,
     "SepCLR background": None,
+    "SepCLR information": None,
 }
 COLLAPSED = {"DecoupledUniformity": constant(0.0), "SepCLR": constant(0.0)}
