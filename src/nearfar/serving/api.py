@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request, Response
@@ -30,6 +30,7 @@ from .settings import ServeSettings
 MOST_ROWS = 100
 MOST_TEXTS = 64
 MOST_CHARACTERS = 10_000  # of a question
+_COMPACT = r"^(int8|binary|[1-9]\d{0,4})$"
 _CUT = 600  # characters of a cell among results; a row by itself has them all
 _KINDS = {b"\x89PNG": "image/png", b"RIFF": "image/webp", b"\xff\xd8\xff": "image/jpeg"}
 _FILES = {"image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -40,6 +41,7 @@ Id = Annotated[str, Query(min_length=1, max_length=2000, description="Of a row."
 K = Annotated[int, Query(ge=1, le=MOST_ROWS, description="How many rows.")]
 Filter = Annotated[str | None, Query(max_length=LONGEST, description="Only rows that pass: label = 'cat'.")]
 Flag = Annotated[bool, Query()]
+Compact = Annotated[str | None, Query(pattern=_COMPACT, description="By compact vectors.")]
 
 
 class Strict(BaseModel):
@@ -52,6 +54,9 @@ class Texts(Strict):
     """Words to embed."""
 
     texts: list[Words] = Field(min_length=1, max_length=MOST_TEXTS)
+    side: Literal["query", "document"] = Field(
+        "query", description="Whether they ask or are sought: which of the encoder's prompts stands before them."
+    )
 
 
 class Question(Strict):
@@ -64,6 +69,11 @@ class Question(Strict):
     where: str | None = Field(None, max_length=LONGEST, description="Only rows that pass: label = 'cat'.")
     approximate: bool = Field(False, description="By the index of the store.")
     thumbnails: bool = Field(False, description="Bring small pictures along, as data URIs.")
+    compact: str | None = Field(None, pattern=_COMPACT, description="By compact vectors, scored again in full.")
+    words: Literal["meaning", "lexical", "hybrid"] = Field(
+        "meaning", description="A text is looked for by its vector, by its words (BM25), or by both, fused by ranks."
+    )
+    column: str = Field("text", max_length=200, description="In which words are looked for.")
 
 
 class Vectors(BaseModel):
@@ -76,7 +86,9 @@ class Result(BaseModel):
     """A row that was found."""
 
     id: str
-    score: float | None = Field(description="Its cosine with the question; none where nothing was asked.")
+    score: float | None = Field(
+        description="Its cosine with the question, or that of words; none where nothing was asked."
+    )
     columns: dict[str, Any]
     thumbnail: str | None = None
 
@@ -109,6 +121,8 @@ class Info(BaseModel):
     labels: dict[str, int]
     thumbnails: bool
     index: str | None
+    words: list[str] = Field(description="Columns in which words are looked for.")
+    compact: list[str] = Field(description="Compact vectors that there are.")
 
 
 class Wrong(BaseModel):
@@ -187,8 +201,8 @@ def _routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
     @app.post("/embed")
     async def embed(texts: Texts) -> Vectors:
-        """Vectors of words, as a question is embedded."""
-        return Vectors(vectors=(await service.embed(texts.texts)).tolist())
+        """Vectors of words, as a question is embedded, or as what is sought."""
+        return Vectors(vectors=(await service.embed(texts.texts, texts.side == "document")).tolist())
 
     @app.post("/embed/file", openapi_extra={"requestBody": {"required": True, "content": _FILES}})
     async def embed_file(request: Request) -> Vectors:
@@ -201,26 +215,39 @@ def _routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         given = [question.text is not None, question.id is not None, question.vector is not None]
         if sum(given) != 1:
             raise Refused(422, "search by one of: text, id, vector")
+        if question.words != "meaning" and question.text is None:
+            raise Refused(422, f"words = {question.words} looks for a text; give one")
         vector = None if question.vector is None else np.array(question.vector, dtype=np.float64)
-        if question.text is not None:
+        if question.text is not None and question.words != "lexical":
             vector = (await service.embed([question.text]))[0]
-        asked = Asked(vector, question.id, question.k, question.where, question.approximate, question.thumbnails)
-        return _results(await service.search(asked))
+        words = question.text if question.words != "meaning" else None
+        named = question.model_dump(include={"k", "where", "approximate", "thumbnails", "compact", "column"})
+        return _results(await service.search(Asked(vector, question.id, words=words, **named)))
 
     @app.post("/search/file", openapi_extra={"requestBody": {"required": True, "content": _FILES}})
     async def search_file(
-        request: Request, k: K = 10, where: Filter = None, approximate: Flag = False, thumbnails: Flag = False
+        request: Request,
+        k: K = 10,
+        where: Filter = None,
+        approximate: Flag = False,
+        thumbnails: Flag = False,
+        compact: Compact = None,
     ) -> Results:
         """The rows nearest to a file, whose bytes are the body of the request."""
         vector = (await service.embed([await _file(request)]))[0]
-        return _results(await service.search(Asked(vector, None, k, where, approximate, thumbnails)))
+        return _results(await service.search(Asked(vector, None, k, where, approximate, thumbnails, compact)))
 
     @app.get("/neighbours")
     async def neighbours(
-        id: Id, k: K = 10, where: Filter = None, approximate: Flag = False, thumbnails: Flag = False
+        id: Id,
+        k: K = 10,
+        where: Filter = None,
+        approximate: Flag = False,
+        thumbnails: Flag = False,
+        compact: Compact = None,
     ) -> Results:
         """The rows nearest to a row, without itself."""
-        return _results(await service.search(Asked(None, id, k, where, approximate, thumbnails)))
+        return _results(await service.search(Asked(None, id, k, where, approximate, thumbnails, compact)))
 
     @app.get("/rows")
     async def rows(k: K = 10, where: Filter = None, thumbnails: Flag = False) -> Results:

@@ -14,7 +14,8 @@ import numpy as np
 from nearfar.data.source import Source
 from nearfar.errors import ConfigError, DataError
 from nearfar.run import Run
-from nearfar.store import Hit, Store
+from nearfar.store import Hit, Store, lexical
+from nearfar.store.beside import there
 from nearfar.store.lance import as_matrix, quoted
 from nearfar.store.table import checked_vectors
 from nearfar.storing import THUMBNAIL
@@ -28,12 +29,16 @@ from .settings import ServeSettings
 
 _READERS = 2  # uploads that are decoded at a time
 _NOT_SHOWN = ("digest", "data", THUMBNAIL)
+_FUSED = 100  # rows of each list that are fused
 _CLASSES = 200  # labels to choose from
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A search: a vector or the id of a row, how many rows, a filter, and whether to bring thumbnails."""
+    """A search: a vector or the id of a row, how many rows, a filter, and whether to bring thumbnails.
+
+    With `words` rows that hold some of them in a `column` are looked for too, or alone where there is no vector.
+    """
 
     vector: np.ndarray | None
     like: str | None
@@ -41,6 +46,9 @@ class Asked:
     where: str | None = None
     approximate: bool = False
     thumbnails: bool = False
+    compact: str | None = None
+    words: str | None = None
+    column: str = "text"
 
 
 class Service:
@@ -58,6 +66,8 @@ class Service:
         self.thumbnails = THUMBNAIL in store.columns
         self.takes = {kind: _takes(run, probe) for kind, probe in (("words", "word"), ("file", b""))}
         self.labels = self._labels()
+        self.words = [column for column in lexical.listed(store) if column in self.kinds]  # a server writes nothing
+        self.compact = there(store, "compact-")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="nearfar-read")
         most, waiting = settings.batch, settings.waiting
         self.lanes: tuple[Lane[Any, Any], ...] = (
@@ -67,8 +77,8 @@ class Service:
         )
         self._embed, self._search, self._rows = self.lanes
 
-    async def embed(self, questions: Sequence[str | bytes]) -> np.ndarray:
-        """(N, D) vectors of questions: words, or contents of files.
+    async def embed(self, questions: Sequence[str | bytes], sought: bool = False) -> np.ndarray:
+        """(N, D) vectors of questions: words, or contents of files; or of words as what is `sought` is embedded.
 
         Raises:
             Refused: the store is not searched by such things, or they are empty or broken.
@@ -79,7 +89,8 @@ class Service:
 
         def read() -> Source:
             first, *others = (run.modality.asked(one, run.config["source"]) for one in questions)
-            return first.joined(others) if others else first
+            source = first.joined(others) if others else first
+            return source.called("document") if sought else source  # type: ignore[attr-defined]
 
         try:
             source = await asyncio.get_running_loop().run_in_executor(self._readers, read)
@@ -92,10 +103,17 @@ class Service:
 
     def _embed_all(self, sources: Sequence[Source]) -> list[np.ndarray]:
         assert self.run is not None
-        together = sources[0].joined(sources[1:]) if len(sources) > 1 else sources[0]
-        vectors = self.run.vectors_of(self.run.method, together, False)
-        ends = np.cumsum([len(source) for source in sources])
-        return np.split(vectors, ends[:-1])
+        kinds: dict[tuple[str, ...], list[int]] = {}  # what asks and what is sought may have prompts of their own
+        for place, source in enumerate(sources):
+            kinds.setdefault(tuple(getattr(source, "columns", ())), []).append(place)
+        answers = [np.empty(0)] * len(sources)
+        for places in kinds.values():
+            first, *others = (sources[place] for place in places)
+            vectors = self.run.vectors_of(self.run.method, first.joined(others) if others else first, False)
+            ends = np.cumsum([len(sources[place]) for place in places])
+            for place, part in zip(places, np.split(vectors, ends[:-1]), strict=True):
+                answers[place] = part
+        return answers
 
     async def search(self, asked: Asked) -> list[Hit]:
         """The nearest rows, with ids and columns as they are shown.
@@ -107,6 +125,13 @@ class Service:
             checked(asked.where, self.kinds)
         if asked.approximate and self.index is None:
             raise Refused(400, "this store has no index for approximate search")
+        if asked.compact is not None and (asked.approximate or asked.compact not in self.compact):
+            there_are = f"there are {', '.join(self.compact) or 'none'}"
+            both = "search by the index or by compact vectors, not by both"
+            raise Refused(400, both if asked.approximate else f"no compact vectors {asked.compact!r}; {there_are}")
+        if asked.words is not None and asked.column not in self.words:
+            there_are = f"there are {', '.join(self.words) or 'none'}"
+            raise Refused(400, f"no column {asked.column!r} whose words are listed; {there_are} (docs/serving.md)")
         if asked.vector is not None:
             try:
                 checked_vectors(asked.vector[None], self.store.width, "the store")
@@ -122,25 +147,46 @@ class Service:
         known = self._vectors([one for one in ids.values() if one is not None])
         groups: dict[tuple[Any, ...], list[tuple[int, str | None, np.ndarray]]] = {}
         for place, job in enumerate(jobs):
+            if job.words is not None:
+                answers[place] = self._by_words(job, job.words)
+                continue
             own = None if job.like is None else ids[job.like]
             vector = job.vector if job.like is None else known.get(own or "")
             if vector is not None:
-                group = (job.where, job.approximate, job.thumbnails)
+                group = (job.where, job.approximate, job.thumbnails, job.compact)
                 groups.setdefault(group, []).append((place, own, vector))
-        for (where, approximate, thumbnails), members in groups.items():
-            columns = [*self.shown, *([THUMBNAIL] if thumbnails and self.thumbnails else [])]
+        for (where, approximate, thumbnails, compact), members in groups.items():
+            columns = self._columns(thumbnails)
             k = max(jobs[place].k + (own is not None) for place, own, _ in members)  # a row is not like itself
             vectors = np.stack([vector for _, _, vector in members])
             try:
-                found = self.store.search(vectors, k, where, columns, approximate)
+                found = self.store.search(vectors, k, where, columns, approximate, compact)
             except ConfigError as error:
                 for place, _, _ in members:
                     answers[place] = Refused(400, _of_filter(error))
                 continue
             for (place, own, _), hits in zip(members, found, strict=True):
                 others = [hit for hit in hits if hit.id != own][: jobs[place].k]
-                answers[place] = [Hit(self.names.shown(h.id), h.score, self.names.columns(h.columns)) for h in others]
+                answers[place] = self._shown(others)
         return answers
+
+    def _by_words(self, job: Asked, words: str) -> list[Hit] | Exception:
+        """A search by words, whose list is made one with that of a vector where there is one."""
+        columns, lists = self._columns(job.thumbnails), []
+        many = job.k if job.vector is None else max(job.k, _FUSED)
+        try:
+            if job.vector is not None:
+                lists += self.store.search(job.vector, many, job.where, columns, job.approximate, job.compact)
+            lists.append(self.store.lexical(words, many, job.where, columns, job.column))
+        except ConfigError as error:
+            return Refused(400, _of_filter(error))
+        return self._shown(lists[0] if job.vector is None else lexical.fused(lists, job.k))
+
+    def _columns(self, thumbnails: bool) -> list[str]:
+        return [*self.shown, *([THUMBNAIL] if thumbnails and self.thumbnails else [])]
+
+    def _shown(self, hits: Sequence[Hit]) -> list[Hit]:
+        return [Hit(self.names.shown(h.id), h.score, self.names.columns(h.columns)) for h in hits]
 
     async def some(self, k: int, where: str | None, thumbnails: bool) -> list[Hit]:
         """Some rows, whose scores are NaN: drawn once, or the first that pass a filter.
@@ -150,7 +196,7 @@ class Service:
         """
         if where is not None:
             checked(where, self.kinds)
-        columns = ["id", *self.shown, *([THUMBNAIL] if thumbnails and self.thumbnails else [])]
+        columns = ["id", *self._columns(thumbnails)]
 
         def read() -> list[dict[str, Any]]:
             if where is not None:
@@ -207,6 +253,8 @@ class Service:
             "labels": self.labels,
             "thumbnails": self.thumbnails,
             "index": None if self.index is None else str(self.index),
+            "words": self.words,
+            "compact": self.compact,
         }
 
     def _labels(self) -> dict[str, int]:

@@ -36,6 +36,15 @@ def beside(store: Store, name: str, make: Callable[[], Arrays]) -> Arrays:
     return found
 
 
+def there(store: Store, begins: str) -> list[str]:
+    """Names of the arrays of this version that begin so and need not be made, without that beginning."""
+    kept = [name for name, (version, _) in store.kept.items() if name.startswith(begins) and version == store.version]
+    if isinstance(store.path, Path):
+        files = (store.path / FOLDER).glob(f"{begins}*.npz")
+        kept += [file.stem for file in files if _read(file, store.version) is not None]
+    return sorted({name.removeprefix(begins) for name in kept})
+
+
 def _read(file: Path, version: int) -> Arrays | None:
     try:
         with np.load(file, allow_pickle=False) as archive:

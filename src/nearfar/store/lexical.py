@@ -31,7 +31,7 @@ def by_words(store: Store, words: str, k: int, where: str | None, column: str) -
     if column not in store.columns or store.table.schema.field(column).type != "string":
         texts = [name for name in store.columns if store.table.schema.field(name).type == "string"]
         raise ConfigError(f"{store.path} has no column {column!r} of texts; columns of texts: {', '.join(texts)}")
-    if not any(one.columns == [column] and one.index_type == "FTS" for one in store.table.list_indices()):
+    if column not in listed(store):
         from lancedb.index import FTS
 
         with store.locked(), writing(store.path):
@@ -43,6 +43,11 @@ def by_words(store: Store, words: str, k: int, where: str | None, column: str) -
     rows, scores = found["_rowid"].to_numpy().astype(np.int64), found["_score"].to_numpy().astype(np.float64)
     best = np.lexsort((rows, -scores))
     return rows[best], scores[best]
+
+
+def listed(store: Store) -> list[str]:
+    """Columns whose list of words is there."""
+    return [one.columns[0] for one in store.table.list_indices() if one.index_type == "FTS" and len(one.columns) == 1]
 
 
 def fused(lists: Sequence[Sequence[Hit]], k: int, constant: int = CONSTANT) -> list[Hit]:
