@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .alternating import Alternation, Turns
 from .contrast import Strategy
 from .data.source import Source
 from .data.split import apart_by_id
 from .errors import ConfigError
+from .methods.ar2 import AR2
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .renewing import Renewal, planned
@@ -67,7 +69,11 @@ def trainer_of(
         sampler: Sampler = method.sampler(rows, training.batch_size, training.seed)
     else:
         sampler = planned(run, method, rows, mining)
-    renewal = Renewal(run, method, rows, mining) if mining.mines else None
+    renewal: Renewal | None = None
+    if run.config["method"] == AR2.name:
+        renewal = Alternation(run, method, rows, mining, sampler)
+    elif mining.mines:
+        renewal = Renewal(run, method, rows, mining)
     devices = training.devices or 1
     if devices > 1:
         here = (
@@ -82,11 +88,13 @@ def trainer_of(
             raise ConfigError(f"a watch looks at the method in this process, and devices = {devices} trains in others")
         method.spread(Strategy(SPREAD))
     facts = run.config["source"] if renewal is None else renewal.source.facts()
-    views = run.modality.views(facts, method.options.views, run.options, method.encoder)
-    if "joint" in method.asks:
+    views: Any = run.modality.views(facts, method.options.views, run.options, method.encoder)
+    if isinstance(renewal, Alternation):
+        views = renewal.turns = Turns(views)
+    elif "joint" in method.asks:
         if renewal is not None:
             raise ConfigError(f"{method.name} judges pairs and finds none; mine for it: nearfar mine --training FILE")
-        views = views.joint()  # type: ignore[attr-defined]
+        views = views.joint()
         if "far" not in views.roles:
             raise ConfigError(
                 f"{method.name} learns from given negatives, and these pairs have none; nearfar mine --training FILE "
@@ -96,7 +104,9 @@ def trainer_of(
     identity |= {k: run.config[k] for k in ("start", "pretext", "teacher") if k in run.config}
     if mining.given():
         identity["mining"] = mining.given()
-    looking = watch(run, method) if watch is not None else None
+    looking: Watch | None = renewal.watch() if isinstance(renewal, Alternation) else None
+    if watch is not None:
+        looking = watch(run, method)
     learned = rows if renewal is None else renewal.source
     taught = Taught(run, source) if "teacher" in run.config else None
     return Trainer(

@@ -118,7 +118,9 @@ def _lacking(kind: type[methods.Method], made: Modality, source: Source) -> str:
         return "needs labels of two or more classes"
     if source.details.get("far") and not kind.takes_far:
         return "has no use for negatives, which can be left out"
-    if "joint" in kind.asks and not source.details.get("far"):
+    if kind.mines and (len(source.details.get("columns", ())) < 2 or source.targets is not None):
+        return "needs pairs without scores"
+    if "joint" in kind.asks and not kind.mines and not source.details.get("far"):
         return "needs pairs with negatives"
     views = get_type_hints(made.views)["return"]
     if lacking := [asked for asked in kind.asks if not hasattr(views, asked)]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from .errors import ConfigError
-from .methods.ranker import Ranker
 from .mining import (
     BM25,
     Approximate,
@@ -37,7 +36,7 @@ from .mining import (
 from .mining.job import free
 from .models.digest import digest
 from .run import shown
-from .scoring import scorer_of
+from .scoring import ranker_in, scorer_of
 from .sides import Embedder, Sides, read_sides
 
 MINERS = ("exact", "hnsw", "ivf", "bm25")
@@ -209,7 +208,7 @@ def _guide(
             "a guide embeds data; these are vectors. From Python, give Exact(...) of other vectors to Margin"
         )
     opened = open_run(guide, sides.corpus)
-    if isinstance(opened.method, Ranker) or getattr(opened.method.options, "similarity", "cosine") != "cosine":
+    if ranker_in(opened) is not None or getattr(opened.method.options, "similarity", "cosine") != "cosine":
         facts |= {"guide": str(guide), "guide sha256": digest(opened.method.state_dict())}
         return scorer_of(opened, sides.queries, sides.corpus, batch_size)
     embedder = Embedder(opened, folder, batch_size, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,27 @@ class Renewal:
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.source.table[:] = state["negatives"].cpu().numpy()
+
+
+def minings(history: Sequence[Mapping[str, Any]]) -> str:
+    """What was found while a model learned, as a table of the lines of `metrics.jsonl` that say it; "" without any.
+
+    >>> print(minings([{"step": 1, "renewed": {"queries": 9}}, {"step": 5, "renewed": {"queries": 9, "overlap": 0.5}}]))
+    step  queries  overlap
+       1        9
+       5        9    0.500
+    """
+    lines = [(line["step"], line.get("renewed", {}) | line.get("watched", {})) for line in history if "renewed" in line]
+    lines += [(line["step"], line["watched"]) for line in history if "watched" in line and "renewed" not in line]
+    names = list(dict.fromkeys(name for _, found in lines for name in found))
+    if not any("renewed" in line for line in history):
+        return ""
+    rows = [["step", *(name.replace("_", " ") for name in names)]]
+    for step, found in sorted(lines, key=lambda line: line[0]):
+        cells = [found.get(name) for name in names]
+        rows.append([str(step), *("" if c is None else f"{c:.3f}" if isinstance(c, float) else str(c) for c in cells)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)
 
 
 def planned(run: Run, method: Method, source: Source, settings: MiningSettings) -> ClusterSampler:

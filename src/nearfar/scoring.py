@@ -20,6 +20,7 @@ from .contrast.blocks import pair_scores
 from .contrast.tokens import HELD, TokenSimilarity
 from .data.source import Source
 from .errors import ConfigError
+from .methods.ar2 import AR2
 from .methods.pairs import Pairs
 from .methods.ranker import Ranker
 from .mining import Exact, PairScorer
@@ -93,34 +94,33 @@ class Interaction:
 
 
 def judge_of(run: Run, batch_size: int = 64) -> Any:
-    """A function of a list of pairs of texts that gives their scores by a run of `ranker`, longest pairs together."""
-    method, device = run.method, _device(run)
-    assert isinstance(method, Ranker)
-    views: Any = run.modality.views(run.config["source"], 2, run.options, method.encoder).joint()  # type: ignore[attr-defined]
+    """A function of a list of pairs of texts that gives their scores by a run of `ranker` or `ar2`."""
+    ranker = ranker_in(run)
+    assert ranker is not None
+    ranker.to(_device(run))
+    views: Any = run.modality.views(run.config["source"], 2, run.options, ranker.encoder).joint()  # type: ignore[attr-defined]
 
     def judge(pairs: list[tuple[str, str]]) -> np.ndarray:
-        order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0]) + len(pairs[place][1]))
-        scores = np.empty(len(pairs))
-        with torch.inference_mode(), _still(method, device):
-            for part in blocks(len(pairs), batch_size):
-                some = order[part]
-                tokens = views.pairs([pairs[place][0] for place in some], [pairs[place][1] for place in some])
-                scores[some] = method.project(tokens.to(device))["score"][:, 0].double().cpu().numpy()
-        return scores
+        return ranker.scored(views, pairs, batch_size)
 
     return judge
+
+
+def ranker_in(run: Run) -> Ranker | None:
+    """The judge of pairs that a run has trained, None where it has none."""
+    return run.method.ranker if isinstance(run.method, AR2) else run.method if isinstance(run.method, Ranker) else None
 
 
 def scorer_of(run: Run, queries: Source, documents: Source, batch_size: int = BATCH) -> Scorer:
     """What scores pairs of these queries and documents by their rows as a run learned to.
 
-    A run of `ranker` reads both texts at once; one of `pairs` with another similarity than cosine scores by that; of
-    any other the cosines of vectors are the scores.
+    A run of `ranker` or `ar2` reads both texts at once; one of `pairs` with another similarity than cosine scores by
+    that; of any other the cosines of vectors are the scores.
 
     Raises:
         ConfigError: a run of `ranker`, and data that are no texts.
     """
-    if isinstance(run.method, Ranker):
+    if ranker_in(run) is not None:
         return PairScorer(judge_of(run), _texts(queries), _texts(documents))
     if isinstance(run.method, Pairs) and run.method.options.similarity != "cosine":
         return Interaction(run, queries, documents, batch_size)

@@ -69,6 +69,7 @@ def fit(
     """
     from .. import reporting
     from .. import run as runs
+    from ..renewing import minings
     from ..training.team import is_first
 
     options = locals()
@@ -94,6 +95,8 @@ def fit(
     if not is_first():
         return
     typer.echo(f"Run      {made.path}")
+    if found := minings(made.history):
+        typer.echo(f"\n{found}\n")
     assessment = assess_own(made, source) if evaluation else None
     if assessment is not None:
         typer.echo(f"\n{assessment}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from ..errors import ConfigError
+from .ar2 import AR2
 from .barlow import Barlow
 from .byol import BYOL
 from .compcse import CompCSE
@@ -76,6 +77,7 @@ _METHODS: tuple[type[Method], ...] = (
     CPC,
     Distil,
     Ranker,
+    AR2,
 )
 
 
@@ -103,6 +105,7 @@ def find(name: str) -> type[Method]:
 
 
 __all__ = [
+    "AR2",
     "AXES",
     "BYOL",
     "CPC",

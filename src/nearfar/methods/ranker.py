@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -76,6 +77,21 @@ class Ranker(Method):
         """The score (B, 1) of each pair, and what it is made of."""
         projection = self.head(self.encoder(rows))
         return {"projection": projection, "score": self.judge(projection)}
+
+    def scored(self, views: Any, pairs: list[tuple[str, str]], batch_size: int = 64) -> np.ndarray:
+        """(B,) scores of pairs of texts in evaluation mode, longest pairs together; `views` joins two texts."""
+        order = sorted(range(len(pairs)), key=lambda place: len(pairs[place][0]) + len(pairs[place][1]))
+        scores, training, device = np.empty(len(pairs)), self.training, self.judge.weight.device
+        self.eval()
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(order), batch_size):
+                    some = order[start : start + batch_size]
+                    tokens = views.pairs([pairs[place][0] for place in some], [pairs[place][1] for place in some])
+                    scores[some] = self.project(tokens.to(device))["score"][:, 0].double().cpu().numpy()
+        finally:
+            self.train(training)
+        return scores
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The list of each anchor, its partner first."""

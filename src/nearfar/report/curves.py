@@ -18,6 +18,12 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None, str], 
         None,
         "cosine; training widens the gap",
     ),
+    (
+        "Mined negatives",
+        (("positive_mean", "positives", "near"), ("negative_mean", "negatives", "far")),
+        None,
+        "mean score when they are mined or replaced",
+    ),
     ("Effective rank", (("effective_rank", "rank", "main"),), 0.0, "dimensions in use; a fall towards 1 is collapse"),
     ("Alignment", (("alignment", "alignment", "main"),), 0.0, "distance between near pairs; lower is closer"),
     ("Uniformity", (("uniformity", "uniformity", "main"),), None, "lower is spread more evenly over the sphere"),
@@ -42,10 +48,15 @@ def number(value: object) -> float | None:
 
 
 def flatten(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Rows of numbers; the entries of "terms" become keys of their own; a row without a step takes its position."""
+    """Rows of numbers; a row without a step takes its position.
+
+    The entries of "terms", "renewed" and "watched" become keys of their own.
+    """
     rows = []
     for position, row in enumerate(history):
-        cells = {**row, **(row["terms"] if isinstance(row.get("terms"), Mapping) else {})}
+        cells = dict(row)
+        for group in ("terms", "renewed", "watched"):
+            cells |= row[group] if isinstance(row.get(group), Mapping) else {}
         flat = {str(key): value for key, cell in cells.items() if (value := number(cell)) is not None}
         if not math.isfinite(flat.get("step", math.nan)):
             flat["step"] = float(position)

@@ -60,16 +60,24 @@ class MinedPairs:
     def rows(self, index: np.ndarray) -> Texts:
         """The texts at these positions, "" for a negative that there is not."""
         index = np.asarray(index)
-        given = self.pairs.rows(index)
-        texts = dict(zip(given.names, given.columns, strict=True))
+        every = self.every(index)
         chosen = self.table[self._query[index]]
         beside = (chosen != NOBODY) & np.isin(self._items[chosen], self.ids[index])
+        far = [
+            ["" if out else text for text, out in zip(column, beside[:, place], strict=True)]
+            for place, column in enumerate(every.columns[2:])
+        ]
+        return Texts((*every.columns[:2], *far), self.names)
+
+    def every(self, index: np.ndarray) -> Texts:
+        """The same with all negatives, also those that are near to another pair among these rows."""
+        given = self.pairs.rows(index)
+        texts = dict(zip(given.names, given.columns, strict=True))
         documents = next(iter(self.documents.columns.values()))
         far = []
-        for place, column in enumerate(chosen.T):
+        for place, column in enumerate(self.table[self._query[index]].T):
             spare = texts[self._given[place]] if place < len(self._given) else [""] * len(index)
             far.append([documents[row] if row != NOBODY else other for row, other in zip(column, spare, strict=True)])
-            far[-1] = ["" if out else text for text, out in zip(far[-1], beside[:, place], strict=True)]
         return Texts((texts[ANCHOR], texts[POSITIVE], *far), self.names)
 
     def fingerprint(self) -> str:
