@@ -127,9 +127,9 @@ def evaluate(
             parts, probes are fitted on one and scored on the other. For "dense": pictures with masks or transparency
             (see `nearfar.modalities.images.masks`), which all other probes then see too.
         test: other data to score on.
-        probes: any of "knn", "linear", "fewshot", "retrieval", "geometry"; on request "clustering", "finetune" and
-            "dense", which take longer. Of pairs and collections, which have no classes: "similarity", "pairs" and
-            "search". When None the first five, or the one that is usual for such pairs.
+        probes: any of "knn", "linear", "fewshot", "retrieval", "geometry"; on request "clustering", "episodes",
+            "finetune" and "dense", which take longer. Of pairs and collections, which have no classes: "similarity",
+            "pairs" and "search". When None the first five, or the one that is usual for such pairs.
         test_share: of the rows held out, by class, where there is no test part.
         baselines: also evaluate raw features and the untrained encoder.
         backgrounds: a folder of photographs on which cut-outs are pasted ("dense").

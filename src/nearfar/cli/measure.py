@@ -12,8 +12,8 @@ from .app import JSON, LABELS, PATHS, Number, Text, Where, Whole, app, assess_ow
 from .settings import from_pairs
 
 PROBES = (
-    "knn, linear, fewshot, retrieval, geometry (these when left out), clustering, finetune, dense; of pairs and "
-    "collections similarity, pairs, search (what the data allow when left out); with commas."
+    "knn, linear, fewshot, retrieval, geometry (these when left out), clustering, episodes, finetune, dense; of pairs "
+    "and collections similarity, pairs, search (what the data allow when left out); with commas."
 )
 
 

@@ -16,6 +16,7 @@ from .dense import DenseResult, dense_probe
 from .diagnostics import anisotropy, hubness, length_bias
 from .enrolment import Enrolled, enrol
 from .entries import Entries
+from .episodes import Episodes, episodes, transported
 from .evaluate import ALL_PROBES, MATCH_PROBES, PROBES, VECTOR_PROBES, Evaluation, compare, evaluate_vectors
 from .finetune import FinetuneResult, finetune_probe
 from .geometry import Geometry, alignment, channel_std, class_cosines, effective_rank, geometry, spectrum, uniformity
@@ -49,6 +50,7 @@ __all__ = [
     "Encoded",
     "Enrolled",
     "Entries",
+    "Episodes",
     "Evaluation",
     "EvaluationSettings",
     "FewShotResult",
@@ -84,6 +86,7 @@ __all__ = [
     "dense_probe",
     "effective_rank",
     "enrol",
+    "episodes",
     "evaluate_vectors",
     "feature_correlation",
     "feature_map",
@@ -119,6 +122,7 @@ __all__ = [
     "spectrum",
     "to_rows",
     "translation_accuracy",
+    "transported",
     "triplet_accuracy",
     "uniformity",
     "within_class_collapse",

@@ -24,6 +24,7 @@ SECTIONS = {
     "Fine-tuning": ("finetune_accuracy", "finetune_macro_f1"),
     "Retrieval": ("recall@1", "r_precision", "map@r"),
     "Clustering": ("clustering_accuracy", "clustering_nmi", "clustering_ari", "clustering_silhouette"),
+    "Episodes": ("episodes_accuracy", "episodes_transported"),
     "Dense": ("dense_pixel_accuracy", "dense_mean_iou", "dense_foreground_iou", "dense_box_iou", "dense_corloc"),
     "Similarity": ("similarity_spearman", "similarity_pearson"),
     "Pairs": ("pairs_average_precision", "pairs_accuracy", "pairs_f1"),

@@ -15,6 +15,7 @@ from .checks import Labels, Vectors, as_labels, as_vectors, same_width
 from .classification import Classification, classify
 from .clustering import clustering
 from .dense import DenseResult
+from .episodes import episodes
 from .geometry import geometry
 from .metric import Metric, plain
 from .neighbours import knn_predict
@@ -23,7 +24,7 @@ from .quality import Quality
 from .retrieval import retrieval
 
 PROBES = ("knn", "linear", "fewshot", "retrieval", "geometry")  # cheap, and so the default
-VECTOR_PROBES = (*PROBES, "clustering")  # those that need vectors and labels only
+VECTOR_PROBES = (*PROBES, "clustering", "episodes")  # those that need vectors and labels only
 MATCH_PROBES = ("similarity", "pairs", "search")  # of data that say what belongs together, in place of classes
 ALL_PROBES = (*VECTOR_PROBES, "finetune", "dense", *MATCH_PROBES)
 TABLE_ORDER = ("linear", "knn", "fewshot", "finetune")  # whose confusion matrix is shown, where several have one
@@ -131,6 +132,10 @@ def evaluate_vectors(
     ks: Sequence[int] = (1, 5, 10),
     clusters: int | None = None,
     cluster_seeds: int = 5,
+    episode_ways: int = 5,
+    episode_shots: int | Sequence[int] = (1, 5),
+    episode_queries: int = 15,
+    episode_count: int = 600,
     classes: Sequence[str] | None = None,
     test_views: Vectors | None = None,
     resamples: int = 1000,
@@ -142,7 +147,8 @@ def evaluate_vectors(
     train (N, D), test (M, D): embeddings of one encoder. Labels: -1 = unknown; such rows are left out of every probe
     that needs labels, and counted. probes: any of "knn", "linear", "fewshot", "retrieval" (test rows search one
     another), "geometry" (of the test rows, labels optional), "clustering" (of the test rows, into `clusters` groups or
-    as many as there are classes, from `cluster_seeds` seeds). per_class: labels of each class for "fewshot"; of several
+    as many as there are classes, from `cluster_seeds` seeds), "episodes" (of the test rows, see
+    `nearfar.evaluation.episodes`). per_class: labels of each class for "fewshot"; of several
     sizes each is measured, as "fewshot@5_accuracy" and so on. classes: names of labels 0, 1, ... for messages and
     tables. test_views: second views of the test rows, adds the alignment. strength: C of the linear probes, chosen by
     validation if None. progress: called with (probe, done, total).
@@ -198,6 +204,14 @@ def evaluate_vectors(
             groups = clustering(q, truth, clusters, cluster_seeds, resamples, seed)
             result.metrics.update({f"clustering_{key}": metric for key, metric in groups.metrics.items()})
             result.scores["clustering_accuracy"] = groups.correct.astype(np.float64)
+        elif probe == "episodes":
+            for shots_ in shot_sizes(episode_shots):
+                tasks = episodes(
+                    q, truth, episode_ways, shots_, episode_queries, episode_count, resamples=resamples, seed=seed
+                )
+                for key, metric in tasks.metrics.items():
+                    result.metrics[f"episodes@{shots_}_{key}"] = metric
+                    result.scores[f"episodes@{shots_}_{key}"] = tasks.scores[key]
         else:
             shape = geometry(z, test_labels, test_views, resamples, seed)
             result.metrics.update(shape.metrics)
@@ -267,7 +281,7 @@ def _look_over(
 ) -> None:
     """Refuse labels no probe can learn from, before anything is computed; note those it can never get right."""
     seen, sizes = np.unique(y, return_counts=True)
-    fitted = [probe for probe in probes if probe not in ("retrieval", "clustering")]
+    fitted = [probe for probe in probes if probe not in ("retrieval", "clustering", "episodes")]
     if fitted and len(seen) < 2:
         raise DataError(f"all train labels are {names(int(seen[0]))!r}; {', '.join(fitted)} need at least two classes")
     small = int(sizes.argmin())

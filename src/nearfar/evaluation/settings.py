@@ -13,6 +13,7 @@ from .ranking import MEASURES
 
 _OF_VECTORS = {
     *("per_class", "draws", "k", "temperature", "strength", "ks", "clusters", "cluster_seeds", "resamples", "seed"),
+    *("episode_ways", "episode_shots", "episode_queries", "episode_count"),
 }
 
 
@@ -34,6 +35,12 @@ class EvaluationSettings(Settings):
     ks: Sequence[int] = Field((1, 5, 10), description="depths of recall and precision (retrieval)")
     clusters: int | None = Field(None, ge=2, description="groups; as many as classes when unset (clustering)")
     cluster_seeds: int = Field(5, ge=1, description="runs of k-means that are averaged (clustering)")
+    episode_ways: int = Field(5, ge=2, description="classes of a task (episodes)")
+    episode_shots: int | Sequence[int] = Field(
+        (1, 5), description="labelled rows of each class of a task, one number or several (episodes)"
+    )
+    episode_queries: int = Field(15, ge=1, description="rows of each class that a task asks about (episodes)")
+    episode_count: int = Field(600, ge=1, description="tasks that are drawn (episodes)")
     measures: Sequence[str] = Field(MEASURES, description="figures of ranked lists (search)")
     rerank_depth: int = Field(100, ge=1, description="documents of each query that a re-ranker puts in order (search)")
     finetune_steps: int = Field(300, ge=1, description="updates (finetune)")
