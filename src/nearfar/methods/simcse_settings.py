@@ -41,7 +41,6 @@ class GSInfoNCE(SimCSE):
     """
 
     name = "gsinfonce"
-    near = "another view of the same item: for texts, the same one under other dropout"
     far = "the second views of the other items in the batch, and random rows"
     source = "Wu et al. 2022, Smoothed Contrastive Learning for Unsupervised Sentence Embedding; caskcsg/sentemb"
     Options = GSInfoNCEOptions
@@ -67,7 +66,6 @@ class DCLR(SimCSE):
     """
 
     name = "dclr"
-    near = "another view of the same item: for texts, the same one under other dropout"
     far = "the second views of the items of the batch that a frozen copy finds unlike, and random rows made harder"
     source = "Zhou et al. 2022, Debiased Contrastive Learning of Unsupervised Sentence Representations; RUCAIBox/DCLR"
     Options = DCLROptions
@@ -96,7 +94,6 @@ class ClusterNS(SimCSE):
     """
 
     name = "clusterns"
-    near = "another view of the same item: for texts, the same one under other dropout"
     far = "the second views of the other items in the batch, and the second nearest centre of each"
     source = "Deng et al. 2023, Clustering-Aware Negative Sampling for Unsupervised Sentence Representation"
     Options = ClusterNSOptions

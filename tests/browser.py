@@ -13,20 +13,27 @@ from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_QUIET = ("quic", "background-networking", "component-update", "sync", "gpu", "dev-shm-usage")
+_QUIET = ("quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+_DRAWING = (
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--window-size=1500,950",
+)
 
 
 class Browser:
-    """One page of a browser with a profile of its own."""
+    """One page of a browser with a profile of its own; with `drawing` it has WebGL."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, drawing: bool = False) -> None:
         assert CHROMIUM is not None
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         # Chromium reads from descriptor 3 and writes to descriptor 4.
         place = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
         options = ["--headless", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe", "--hide-scrollbars",
-                   *(f"--disable-{name}" for name in _QUIET), f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+                   *(f"--disable-{name}" for name in _QUIET), *(_DRAWING if drawing else ("--disable-gpu",)),
+                   f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
         self._process = subprocess.Popen(
             ["bash", "-c", place, "bash", CHROMIUM, *options],
             pass_fds=(theirs_in, theirs_out),
