@@ -21,6 +21,7 @@ from .job import Report, mine_into
 from .lexical import BM25
 from .mining import Mined, Mining
 from .near import Near, text_keys
+from .propensity import Propensity, propensity_triplets, propensity_weights
 from .refresh import Refresh, Replacement, overlap
 from .samplers import Bins, Gumbel, Mixture, Random, SimANS, Top
 from .union import Union
@@ -42,6 +43,7 @@ __all__ = [
     "PairScorer",
     "Percentage",
     "Positives",
+    "Propensity",
     "Random",
     "RankBand",
     "Ranks",
@@ -61,6 +63,8 @@ __all__ = [
     "mutual_ranks",
     "open_vectors",
     "overlap",
+    "propensity_triplets",
+    "propensity_weights",
     "rank_triplets",
     "text_keys",
 ]
