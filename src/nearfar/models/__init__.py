@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
 from nearfar.models.centroids import Centroids
+from nearfar.models.contradicting import contradicting, mixed_with
 from nearfar.models.course import Course, UpToNow
 from nearfar.models.draws import Draws
 from nearfar.models.dropout import dropout_rate
@@ -39,11 +40,13 @@ __all__ = [
     "UpToNow",
     "average_gradients",
     "cells_of",
+    "contradicting",
     "dropout_rate",
     "group_whiten",
     "hard_mixtures",
     "map_width",
     "mixed_together",
+    "mixed_with",
     "moved_apart",
     "projector",
     "ramp",
