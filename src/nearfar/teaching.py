@@ -98,9 +98,11 @@ def settled(kind: type[Method], options: MethodOptions, source: Source) -> tuple
     Raises:
         ConfigError: there is no such teacher, or another width was set. DataError: its file does not fit the rows.
     """
-    if not kind.taught:
+    if not kind.taught and getattr(options, "teacher", None) is None:
         return options, None
     teacher = find(options.teacher, source)  # type: ignore[attr-defined]
+    if not kind.taught:  # asked of pairs, by vectors of any width
+        return options.with_(teacher=teacher.name), teacher.describe()
     usual = kind.Options.model_fields["projection"].default
     if options.projection not in (teacher.width, usual):
         raise ConfigError(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from ..contrast import Composition, Objective
+from ..contrast import Composition, Objective, Relation
 from ..data.batch import Batch
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..models.heads import Activation, projector
-from ..objectives import SogCLR, catalogue
+from ..objectives import SogCLR, by_teacher, catalogue
 from .method import Contrast, Method, MethodOptions
+
+SWITCHES = ("add_near", "drop_near", "drop_alike", "drop_easy")
 
 
 class SimCLROptions(MethodOptions):
@@ -35,6 +38,23 @@ class SimCLROptions(MethodOptions):
         description="rows of the table of SogCLR and ISogCLR, above the largest id; as the data have when unset",
     )
 
+    teacher: str | None = Field(
+        None,
+        description="whose opinion of pairs counts, with NTXent: a run, an encoder or a file of vectors by row; none "
+        "if unset",
+    )
+    keep: bool = Field(True, description="the teacher's vectors of all rows are made once, into the run folder")
+    add_near: bool = Field(False, description="the row of another item that the teacher finds most alike is near too")
+    drop_near: float = Field(
+        0.0, ge=0, lt=1, description="share of all near pairs, the least alike, that do not count; 0.1 in the paper"
+    )
+    drop_alike: float = Field(
+        0.0, ge=0, lt=1, description="share of the rows, the most alike, that are not far from a row; 0.05 in the paper"
+    )
+    drop_easy: float = Field(
+        0.0, ge=0, lt=1, description="share of the rows, the least alike, that are not far from a row; 0.1 in the paper"
+    )
+
     @field_validator("objective")
     @classmethod
     def _known(cls, name: str) -> str:
@@ -53,6 +73,14 @@ class SimCLROptions(MethodOptions):
             raise ValueError(f"{self.objective} averages in one way only; leave out average = {self.average!r}")
         if self.items is not None and not self._takes("items"):
             raise ValueError(f"{self.objective} remembers nothing of single items; leave out items = {self.items}")
+        asked = [name for name in SWITCHES if getattr(self, name)]
+        if bool(asked) != (self.teacher is not None):
+            what = (
+                f"{asked[0]} asks a teacher; set teacher" if asked else "the teacher is asked nothing; set drop_alike"
+            )
+            raise ConfigError(f"{what}, or leave it out")
+        if asked and self.objective != "NTXent":
+            raise ConfigError(f"a teacher is asked by NTXent alone; leave out objective = {self.objective!r}")
         self.made()
         return self
 
@@ -77,8 +105,8 @@ class SimCLR(Method):
     """Two random views of every item, told apart from all other views in the batch.
 
     encoder -> two-layer head -> NT-Xent over all rows of all views. The head is thrown away afterwards. Views of the
-    same item, also when it stands in the data twice, are never pushed apart. Whole and small views count alike.
-    Source: Chen et al. 2020.
+    same item, also when it stands in the data twice, are never pushed apart. Whole and small views count alike. With a
+    `teacher` its cosines add near pairs and drop doubtful ones (Zhang et al. 2023). Source: Chen et al. 2020.
     """
 
     name = "simclr"
@@ -86,6 +114,8 @@ class SimCLR(Method):
     far = "all views of the other items in the batch"
     source = "Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations"
     Options = SimCLROptions
+
+    options: SimCLROptions
 
     def __init__(self, encoder: nn.Module, options: SimCLROptions) -> None:
         super().__init__(encoder, options)
@@ -100,8 +130,21 @@ class SimCLR(Method):
         return projection
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
-        """The objective over all views; rows of one id are near."""
+        """The objective over all views; rows of one id are near, and what the teacher says of them counts."""
+        if self.options.teacher is not None:
+            return self.judged(torch.cat(projections), relation=self._opinion(batch, len(projections)))
         return self.judged(*projections, ids=batch.ids)
+
+    def _opinion(self, batch: Batch, views: int) -> Relation:
+        """Who is near and far among the rows of all processes, by ids and by the teacher's vectors of the items.
+
+        Raises:
+            DataError: the batch brings none, or not one for each item.
+        """
+        if batch.taught is None or batch.taught.shape[1] != 1:
+            raise DataError("simclr asks a teacher for one vector of every item, and this batch has none of the kind")
+        rows, ids = self.together(batch.taught[:, 0].repeat(views, 1)), self.together(batch.ids.repeat(views))
+        return by_teacher(rows, ids, **{name: getattr(self.options, name) for name in SWITCHES})
 
     def after_step(self, step: int, total_steps: int) -> None:
         """What the objective found of single items is remembered."""
