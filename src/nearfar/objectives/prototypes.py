@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
+from math import log
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy
 
 from ..contrast import Strategy
@@ -30,24 +32,48 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: 
     >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 1.0]])).sum(1)
     tensor([1., 1.])
     """
-    logs = scores / epsilon
 
     def everywhere(columns: Tensor) -> Tensor:
         return columns if ranks is None else torch.stack(ranks.gather(columns[None])).logsumexp(0)[0]
 
+    logs = scores / epsilon
     # Processes may take different roads below: what they exchange is the same on both.
-    if not len(logs) or not iterations or not float(logs.max() - logs.min()) <= SAFE_SPAN:
+    if not len(logs) or not iterations or not float(logs.max() - logs.min()) <= SAFE_SPAN - log(logs.shape[1]):
         row, column = logs.new_zeros(len(logs)), logs.new_zeros(logs.shape[1])
         for _ in range(iterations):
             column = -everywhere((logs + row[:, None]).logsumexp(0))
             row = -(logs + column).logsumexp(1)
         return (logs + row[:, None] + column).exp()
-    top = logs.amax(1)
-    table, row, column = (logs - top[:, None]).exp(), top, top.new_zeros(logs.shape[1])
+    table, row = _softmax(logs)
+    column = row.new_zeros(logs.shape[1])
     for _ in range(iterations):  # row and column: logarithms of the factors of table
         column = -everywhere((table.T @ (row - row.max()).exp()).log() + row.max())
         row = -(table @ (column - column.max()).exp()).log() - column.max()
     return table.mul_(row.exp()[:, None]).mul_(column.exp())
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax of every row (N, K), and log sum exp (N,), which costs nothing more: the greatest of a row gives it."""
+    table = logits.softmax(1)
+    return table, logits.amax(1) - table.amax(1).log()
+
+
+class _Predicted(torch.autograd.Function):
+    """-sum_k q_ik log softmax_k(s_i / t) for every row, q constant, with few passes over the rows."""
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, codes: Tensor, temperature: float) -> Tensor:  # type: ignore[no-untyped-def]
+        table, total = _softmax(scores / temperature)
+        weight = codes.sum(1)
+        ctx.save_for_backward(table, codes, weight)
+        ctx.temperature = temperature
+        return weight * total - torch.linalg.vecdot(scores, codes) / temperature
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, rate: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
+        table, codes, weight = ctx.saved_tensors
+        return (table * weight[:, None]).sub_(codes).mul_((rate / ctx.temperature)[:, None]), None, None
 
 
 @entry
@@ -109,8 +135,7 @@ class SwappedPrediction(Objective):
         with torch.autocast(rows[0].device.type, enabled=False):
             codes = {u: self.codes(rows[u], more, strategy) for u in chosen}
             pairs = [(u, v) for u, v in permutations(range(len(rows)), 2) if u in codes]
-            logits = [row / self.temperature for row in rows]
-            values = torch.stack([cross_entropy(logits[v], codes[u], reduction="none") for u, v in pairs]).mean(0)
+            values = torch.stack([_Predicted.apply(rows[v], codes[u], self.temperature) for u, v in pairs]).mean(0)
         return self.together(values, strategy)
 
     def forward(
