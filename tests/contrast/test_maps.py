@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nearfar.contrast import Below, Emphasis, Excess, Hinge, Map, Max, Scores, Sigmoid, Softplus, Sum, same_key
+from nearfar.contrast import Below, Excess, Hinge, Map, Max, Scores, Sigmoid, Softplus, Sum, same_key
 from nearfar.contrast.maps import softplus
 from nearfar.contrast.relation import matching
 from nearfar.contrast.similarity import Cosine
@@ -17,11 +17,6 @@ MAPS = {
     "falling softplus": (Softplus(-1.0), lambda x, b: math.log1p(math.exp(-x - b))),
     "hinge": (Hinge(0.5), lambda x, b: max(0.5 + x, 0)),
     "falling hinge": (Hinge(0.5, -1.0), lambda x, b: max(0.5 - x, 0)),
-    "emphasis": (Emphasis(0.5, rate=0.2), lambda x, b: math.exp(0.2 * (x + 0.5)) if x > -0.5 else 0.0),
-    "falling emphasis": (
-        Emphasis(0.5, -1.0, 0.4, excess=True),
-        lambda x, b: max(0.5 - x, 0) * math.exp(0.4 * max(0.5 - x, 0)),
-    ),
     "sigmoid": (Sigmoid(), lambda x, b: 1 / (1 + math.exp(b - x))),
     "square": (Hinge(0.5, -1.0, squared=True), lambda x, b: max(0.5 - x, 0) ** 2 / 2),
 }

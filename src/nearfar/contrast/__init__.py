@@ -3,13 +3,14 @@ torch."""
 
 from .apart import within_views
 from .blocks import Strategy
+from .emphasis import Emphasised
 from .gaussians import NegativeGaussianKL
 from .histogram import Histogram
-from .maps import Below, Emphasis, Excess, Hinge, Map, Sigmoid, Softplus
+from .maps import Below, Excess, Hinge, Map, Sigmoid, Softplus
 from .measures import NegativeAngle, NegativePoincare, NegativeSNR, Projection
 from .objective import Composition, Inspection, Objective, entry
 from .pairs import Counts, Pairs, Weights
-from .reductions import Count, LogSumExp, Max, Mean, Min, Reduction, Sum
+from .reductions import Count, Joint, LogSumExp, Max, Mean, Min, Reduction, Sum
 from .relation import KeyRelation, PairRelation, Relation, WeightRelation, matching, opposite, paired, same_key
 from .scores import Scores
 from .similarity import Cosine, Dot, NegativeEuclidean, NegativeSquaredEuclidean, ShiftedCosine, Similarity
@@ -23,11 +24,12 @@ __all__ = [
     "Count",
     "Counts",
     "Dot",
-    "Emphasis",
+    "Emphasised",
     "Excess",
     "Hinge",
     "Histogram",
     "Inspection",
+    "Joint",
     "KeyRelation",
     "LearnedBias",
     "LearnedTemperature",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .pairs import Weights
-from .reductions import Reduction, State
+from .reductions import Joint, State
 
 
 @dataclass(frozen=True)
-class Histogram(Reduction):
+class Histogram(Joint):
     """sum_j w_ij [1 - |v_ij / step - k|]_+ for the bins k = 0 to `last`, (n, last + 1); 0 over nothing.
 
     Bins lie at the values 0, step, 2 step and so on; a value exactly at one has slope 0.
@@ -30,36 +31,42 @@ class Histogram(Reduction):
         """Zeros."""
         return (like.new_zeros(n, self.last + 1),)
 
-    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
-        """Differences of how many lie below a bin, to the parts that they do: three quick passes for each bin.
+    def parts(self, scores: Tensor, weights: Weights) -> Iterator[Tensor]:
+        """How far each value lies below a bin, from 0 to 1: two quick passes for each bin.
 
-        To scatter the values would take longer on a CPU. A sum of all bins up to one is as exact as a sum of values.
+        To scatter the values would take longer on a CPU.
         """
         soft = weights.dense is not None and weights.dense.dtype != torch.bool
-        places = (values if soft else weights.fill(values, math.copysign(math.inf, self.step))) / -self.step
-        below, part = values.new_empty(self.last + 2, len(values)), torch.empty_like(places)
+        places = (scores if soft else weights.fill(scores, math.copysign(math.inf, self.step))) / -self.step
+        part = torch.empty_like(places)
         for k in range(self.last + 2):
             torch.add(places, k, out=part).clamp_(0, 1)
-            torch.sum(weights.zero_(part) if soft else part, 1, out=below[k])
-        return (below.diff(dim=0).T,)
+            yield weights.zero_(part) if soft else part
 
-    def merge(self, a: State, b: State) -> State:
-        """Add."""
-        return (a[0] + b[0],)
+    def collected(self, sums: list[Tensor]) -> State:
+        """Differences of how many lie below a bin. A sum of all bins up to one is as exact as a sum of values."""
+        return (torch.stack(sums).diff(dim=0).T,)
 
     def value(self, state: State) -> Tensor:
         """The shares of the bins."""
         return state[0]
 
-    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
-        """w (g of the bin above - g of the bin below) / step, looked up by the sum of both numbers, even at a bin."""
+    def rates(self, state: State, upstream: Tensor) -> State:
+        """(g of the bin above - g of the bin below) / step, by the sum of the numbers of both; 0 even at a bin."""
         g = torch.nn.functional.pad(upstream, (1, 1))
         slopes = upstream.new_zeros(len(upstream), 2 * self.last + 7)
         slopes[:, 2:-2:2] = g.diff(dim=1) / self.step
-        places = values.contiguous() / self.step
+        return (slopes,)
+
+    def slope(self, scores: Tensor, weights: Weights, ends: list[tuple[State, bool]]) -> Tensor:
+        """Looked up in the rates of each end."""
+        places = scores.contiguous() / self.step
         # Clamped as whole numbers, for not a number is one of them too; there the upstream gradient says so.
         between = places.floor().add_(places.ceil_()).long().clamp_(-3, 2 * self.last + 3).add_(3)
-        return weights.zero_(slopes.gather(1, between))
+        found = [
+            rates.T.gather(0, between) if transposed else rates.gather(1, between) for (rates,), transposed in ends
+        ]
+        return weights.zero_(found[0] if len(found) == 1 else found[0].add_(found[1]))
 
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
         """Add up by row, with two bins beyond each end for what lies out there."""

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from .exponential import exponential
+
 
 def joint_sums(u: Tensor, v: Tensor, keys: Tensor, tile: int) -> Tensor:
     """(K, N): at [d - 1, a] the sum over all rows j of other keys of exp(s_aj + s_pj), p = a + d.
@@ -81,7 +83,8 @@ def _tiles(u: Tensor, v: Tensor, keys: Tensor, parts: list[slice], reach: int) -
     """(rows, columns, exponentials of their scores, 0 within a key) of the tiles on and above the diagonal."""
     for k, rows in enumerate(parts):
         for columns in parts[k:]:
-            e = torch.mm(u[rows], v[columns].T).exp_()
+            e = torch.mm(u[rows], v[columns].T)
+            exponential(e, out=e)
             if columns == rows:
                 own = keys[rows]
                 for d in range(min(reach + 1, len(own))):

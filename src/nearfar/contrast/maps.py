@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
+from .exponential import exponential
+
 
 class Map:
     """Base: a function of scores and of the tensors `given` to the reduction."""
@@ -41,7 +43,8 @@ def softplus(x: Tensor) -> Tensor:
     >>> [round(x, 6) for x in softplus(torch.tensor([-100.0, 0.0, 100.0])).tolist()]
     [0.0, 0.693147, 100.0]
     """
-    e = x.abs().neg_().exp_()
+    e = x.abs()
+    exponential(e, -1.0, out=e)
     return e.div_(e + 2).atanh_().mul_(2).add_(x.clamp(min=0))
 
 
@@ -127,30 +130,6 @@ class Excess(Map):
         """See `Map`."""
         slope = (scores - (given[0] - self.margin)).relu_().sign_()
         return slope.zero_() if self.count else slope
-
-
-@dataclass(frozen=True)
-class Emphasis(Map):
-    """e^(rate h) of the excess h = [margin + sign s]_+, or with `excess` h e^(rate h); 0 where h is 0."""
-
-    margin: float = 0.0
-    sign: float = 1.0
-    rate: float = 1.0
-    excess: bool = False
-
-    def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
-        """See `Map`."""
-        h = self._excess(scores)
-        return (h * self.rate).exp() * (h if self.excess else h.sign())  # by which not a number stays what it is
-
-    def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        """See `Map`."""
-        h = self._excess(scores)
-        weight = (h * self.rate).exp_().mul_(h.sign()).mul_(self.sign)
-        return (weight.mul_(h.mul_(self.rate).add_(1) if self.excess else self.rate),)
-
-    def _excess(self, scores: Tensor) -> Tensor:
-        return ((scores if self.sign == 1 else self.sign * scores) + self.margin).relu()
 
 
 @dataclass(frozen=True)

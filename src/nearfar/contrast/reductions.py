@@ -17,13 +17,14 @@ scalar or one number per anchor. Gradients reach the given tensors too, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from .exponential import exponential
 from .pairs import Weights
 
 State = tuple[Tensor, ...]
@@ -74,6 +75,43 @@ class Reduction:
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
         """The same statistic from values listed one by one with their row: ordinary autograd code."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Joint(Reduction):
+    """Base of statistics of several sums over the same pairs: a tile is mapped once for all whom it serves.
+
+    A subclass says the `parts`, matrices like the block whose sums are added up, already weighed; the `rates`, what an
+    anchor brings to its derivative; and the `slope` of a block from the rates of one end or of both.
+    """
+
+    def parts(self, scores: Tensor, weights: Weights) -> Iterator[Tensor]:
+        """The matrices to be summed, one after another; each may be overwritten by the next."""
+        raise NotImplementedError
+
+    def collected(self, sums: list[Tensor]) -> State:
+        """The state of a block from the sums of its parts, (n,) each; states are added up."""
+        return tuple(sums)
+
+    def rates(self, state: State, upstream: Tensor) -> State:
+        """What each anchor brings, (n, ...)."""
+        raise NotImplementedError
+
+    def slope(self, scores: Tensor, weights: Weights, ends: list[tuple[State, bool]]) -> Tensor:
+        """d loss / d scores of a block, in a new matrix: of its anchors and, with True, of its candidates."""
+        raise NotImplementedError
+
+    def measure(self, values: Tensor, weights: Weights, start: int) -> State:
+        """Sums of the rows."""
+        return self.collected([part.sum(1) for part in self.parts(values, weights)])
+
+    def merge(self, a: State, b: State) -> State:
+        """Add."""
+        return tuple(x + y for x, y in zip(a, b, strict=True))
+
+    def grad(self, values: Tensor, weights: Weights, state: State, upstream: Tensor, start: int) -> Tensor:
+        """The slope of one end."""
+        return self.slope(values, weights, [(self.rates(state, upstream), False)])
 
 
 @dataclass(frozen=True)
@@ -179,7 +217,8 @@ class LogSumExp(Reduction):
         scaled = weights.fill(values * self.scale, -math.inf)
         top = scaled.amax(1) if scaled.shape[1] else scaled.new_full((scaled.shape[0],), -math.inf)
         shift = torch.where(top > -math.inf, top, 0)
-        return top, weights.zero_((scaled - shift[:, None]).exp_()).sum(1)
+        shifted = scaled - shift[:, None]
+        return top, weights.zero_(exponential(shifted, out=shifted)).sum(1)
 
     def merge(self, a: State, b: State) -> State:
         """Bring both sums to the larger maximum."""
@@ -197,8 +236,8 @@ class LogSumExp(Reduction):
         value = torch.where(value > -math.inf, value, math.inf)
         soft = (values * self.scale).sub_(value[:, None])
         # What takes no part may lie far above the value; it is zeroed before the exponential could overflow.
-        soft = weights.fill(soft, -math.inf).exp_()
-        return weights.zero_(soft).mul_((upstream * self.scale)[:, None])
+        soft = weights.fill(soft, -math.inf)
+        return weights.zero_(exponential(soft, out=soft)).mul_((upstream * self.scale)[:, None])
 
     def of_pairs(self, values: Tensor, weights: Tensor | None, rows: Tensor, n: int) -> Tensor:
         """Log-sum-exp by row."""

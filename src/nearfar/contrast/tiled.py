@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .blocks import slices
+from .exponential import exponential
 from .maps import Map
 from .pairs import Weights
-from .reductions import LogSumExp, Max, Mean, Reduction, State, Sum
+from .reductions import Joint, LogSumExp, Max, Mean, Reduction, State, Sum
 from .relation import Relation
 from .similarity import Similarity
 
@@ -78,9 +79,7 @@ class Plan:
     def exponentials(self, k: int, scores: Tensor, weights: Weights, buffer: Tensor) -> Tensor:
         """w exp(scale s) of one tile, in a buffer."""
         scale = self.reductions[k].scale  # type: ignore[attr-defined]
-        out = _matrix(buffer, *scores.shape)
-        out = torch.exp(scores, out=out) if scale == 1 else torch.mul(scores, scale, out=out).exp_()
-        return weights.zero_(out)
+        return weights.zero_(exponential(scores, scale, out=_matrix(buffer, *scores.shape)))
 
 
 def _matrix(buffer: Tensor, rows: int, columns: int) -> Tensor:
@@ -126,6 +125,14 @@ def visit(
                 for where, transposed in ends:
                     states[k][1][where] += e.sum(0 if transposed else 1)
                 continue
+            if isinstance(reduction, Joint):
+                sums = [
+                    [p.sum(0 if transposed else 1) for _, transposed in ends] for p in reduction.parts(scores, weights)
+                ]
+                for (where, _), own in zip(ends, zip(*sums, strict=True), strict=True):
+                    for state, piece in zip(states[k], reduction.collected(list(own)), strict=True):
+                        state[where] += piece
+                continue
             values = scores
             if reduction.of is not None and reduction.even:
                 values = reduction.of(scores, *given[k])
@@ -159,6 +166,9 @@ class Return:
             k: r.rate(states[k], g)
             for k, g in self.active.items()
             if isinstance(r := plan.reductions[k], Sum | Mean) and r.even
+        }
+        self.joint = {
+            k: r.rates(states[k], g) for k, g in self.active.items() if isinstance(r := plan.reductions[k], Joint)
         }
         self.dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in given]
 
@@ -199,6 +209,10 @@ class Return:
                 if k in rates:
                     e = plan.exponentials(k, scores, weights, e_buffer)
                     parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
+                elif k in self.joint:
+                    assert isinstance(reduction, Joint)
+                    seen = [(tuple(r[where] for r in self.joint[k]), transposed) for where, transposed in ends]
+                    parts = [reduction.slope(scores, weights, seen)]
                 elif k in self.linear:
                     laid = _laid_out(self.linear[k], ends, _matrix(r_buffer, *scores.shape))
                     laid = weights.zero_(_matrix(e_buffer, *scores.shape).copy_(laid))

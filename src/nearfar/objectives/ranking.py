@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from ..contrast import (
     Composition,
     Count,
-    Emphasis,
+    Emphasised,
     Histogram,
     LearnedTemperature,
     LogSumExp,
@@ -178,21 +178,22 @@ class RankedList(Composition):
         super().__post_init__()
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance is the share of the far rows, in [0, 1], got {self.balance!r}")
+        for name in ("near_weighting", "far_weighting"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"{name} says how much more a worse pair weighs, not below 0, got {getattr(self, name)!r}"
+                )
 
     def per_anchor(self, scores: Scores) -> Terms:
         """Weighted means of the excess, near and far."""
-        too_far = partial(Emphasis, margin=self.margin - self.alpha, sign=-1.0, rate=self.near_weighting)
-        too_near = partial(Emphasis, margin=self.alpha, rate=self.far_weighting)
-        near, near_weight, far, far_weight = scores.reduce(
-            Sum("near", of=too_far(excess=True)),
-            Sum("near", of=too_far()),
-            Sum("far", of=too_near(excess=True)),
-            Sum("far", of=too_near()),
+        near, far = scores.reduce(
+            Emphasised("near", margin=self.margin - self.alpha, sign=-1.0, rate=self.near_weighting),
+            Emphasised("far", margin=self.alpha, rate=self.far_weighting),
         )
         known = (scores.near_count + scores.far_count > 0).to(near.dtype)
         return {
-            "attract": ((1 - self.balance) * _share(near, near_weight), known),
-            "repel": (self.balance * _share(far, far_weight), known),
+            "attract": ((1 - self.balance) * near, known),
+            "repel": (self.balance * far, known),
         }
 
 
