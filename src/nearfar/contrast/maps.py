@@ -20,6 +20,7 @@ class Map:
     """Base: a function of scores and of the tensors `given` to the reduction."""
 
     picks: ClassVar[bool] = False  # a mapped score is the score itself, or infinite where it is not to be picked
+    difference: ClassVar[bool] = False  # a function of scores less one tensor that is given: its slope is minus theirs
 
     def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
         """The mapped scores, in a new tensor."""
@@ -113,6 +114,7 @@ class Hinge(Map):
 class Excess(Map):
     """[margin + s - t]_+ of scores s beyond a score t that is given, or with `count` 1 where that is above 0."""
 
+    difference: ClassVar[bool] = True
     margin: float = 0.0
     count: bool = False
 
@@ -136,15 +138,21 @@ class Excess(Map):
 class Sigmoid(Map):
     """1 / (1 + e^(t - s)) of scores s and a score t that is given: close to 1 where s is the larger one."""
 
+    difference: ClassVar[bool] = True
+
     def __call__(self, scores: Tensor, *given: Tensor) -> Tensor:
         """See `Map`."""
         return (scores - given[0]).sigmoid_()
 
     def slopes(self, scores: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         """See `Map`."""
+        slope = self.slope(scores, *given)
+        return slope, -slope
+
+    def slope(self, scores: Tensor, *given: Tensor) -> Tensor:
+        """See `Map`."""
         value = self(scores, *given)
-        slope = torch.addcmul(value, value, value, value=-1)
-        return slope, torch.neg(slope, out=value)
+        return torch.addcmul(value, value, value, value=-1, out=value)
 
 
 @dataclass(frozen=True)

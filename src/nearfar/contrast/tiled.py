@@ -428,8 +428,14 @@ def _slope(
     if isinstance(reduction.of, Map):
         seen = _given(given, end)
         wanted = any(t.requires_grad for t in reduction.given)
-        part_slope, *pieces = reduction.of.slopes(scores, *seen) if wanted else (reduction.of.slope(scores, *seen),)
         axis = 0 if transposed else 1
+        if reduction.of.difference and isinstance(reduction, Sum | Mean):
+            rate = reduction.rate(part, upstream[where])
+            through = weights.zero_(reduction.of.slope(scores, *seen)).mul_(rate.unsqueeze(axis))
+            if wanted:
+                dgiven[0][where if dgiven[0].ndim else ()] -= through.sum(axis if dgiven[0].ndim else None)
+            return through
+        part_slope, *pieces = reduction.of.slopes(scores, *seen) if wanted else (reduction.of.slope(scores, *seen),)
         if isinstance(reduction, Sum | Mean):  # not by way of a transposed matrix, which takes several times longer
             rate = reduction.rate(part, upstream[where])
             for total, piece in zip(dgiven, pieces, strict=wanted):
