@@ -46,6 +46,7 @@ class Adversary(Objective):
     0.6931
     """
 
+    compares: ClassVar[str] = "cosine, and a score of both read as one"
     formula: ClassVar[str] = "mean_i [ a sum_j log sigmoid(r_i0 - r_ij) log p_ij - (1 - a) sum_j q_ij log p_ij ]"
     source: ClassVar[str] = "Zhang et al. 2022 (AR2), eq. 5 to 8; microsoft/AR2 AR2/wiki/co_training_wiki_train.py"
 
