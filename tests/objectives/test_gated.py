@@ -122,6 +122,13 @@ def test_ids_of_far_copies_are_of_no_item_of_the_batch():
     assert turned_ids(ids[:0], torch.zeros(0, dtype=torch.bool)).shape == (0,)
 
 
+def test_ids_of_far_copies_are_of_no_item_of_another_process():
+    """Two shares of a batch: what is above all ids of the first is an item of the second."""
+    shares, far = torch.tensor([[0, 3], [4, 9]]), torch.zeros(2, dtype=torch.bool)
+    made = torch.cat([turned_ids(share, far) for share in shares])
+    assert len(set(made.tolist())) == 4 and not set(made.tolist()) & set(shares.flatten().tolist())
+
+
 def test_entropy_at_the_threshold_decides():
     """Two answers alike and two out of the question: log 2 is half of log 4, below the threshold by 0.2."""
     half = torch.tensor([0.0, 0.0, -50.0, -50.0]).expand(1, 4, 4)

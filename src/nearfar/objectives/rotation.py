@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+TURNED = 1 << 52  # ids from here on are of no item
+
 
 def rotation_agnostic(logits: Tensor, above: float = 0.2) -> Tensor:
     """Which items (N,) look alike however they are turned, by a classifier of the four rotations.
@@ -36,10 +38,12 @@ def rotation_agnostic(logits: Tensor, above: float = 0.2) -> Tensor:
 def turned_ids(ids: Tensor, agnostic: Tensor) -> Tensor:
     """Ids of turned copies (N,): those of their items where they are near, new ones where they are far.
 
+    A new id depends on the id of its item alone, so that processes that share a batch agree without a word.
+
     Args:
-        ids: (N,) of the items. agnostic: (N,) whether a turned copy shows the same.
+        ids: (N,) of the items, integers of 64 bits below 2^52. agnostic: (N,) whether a turned copy shows the same.
 
     >>> turned_ids(torch.tensor([4, 7]), torch.tensor([True, False])).tolist()
-    [4, 15]
+    [4, 4503599627370503]
     """
-    return torch.where(agnostic, ids, ids + ids.max() + 1 if len(ids) else ids)
+    return torch.where(agnostic, ids, ids + TURNED)
