@@ -22,7 +22,7 @@ from nearfar.run import Run
 from nearfar.scoring import judge_of, reranker, scorer_of
 from nearfar.store import Hit
 
-SETTINGS: dict[str, Any] = {"steps": 2, "batch_size": 8, "progress": False, "dropout": 0.0}
+SETTINGS: dict[str, Any] = {"steps": 2, "batch_size": 8, "progress": False}
 ASKED = ["what eats a cat", "where whales swim", "a dog"]
 SOUGHT = ["cats eat mice", "whales swim in all oceans of the world", "dogs bark", "nothing", "a cat and a dog"]
 

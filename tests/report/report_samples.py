@@ -40,6 +40,7 @@ def history(rows: int = 30) -> list[dict[str, Any]]:
                 "near_mean": 0.4 + 0.4 * gap,
                 "far_mean": 0.3 - 0.3 * gap,
                 "terms": {"invariance": 2 - gap},
+                "renewed": {"positive_mean": 0.5 + 0.3 * gap, "negative_mean": 0.4 + 0.3 * gap},
                 "near_hist": np.histogram(random.normal(0.4 * gap, 0.1, 500), edges)[0].tolist(),
                 "far_hist": np.histogram(random.normal(-0.4 * gap, 0.1, 500), edges)[0].tolist(),
             }

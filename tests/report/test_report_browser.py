@@ -18,6 +18,7 @@ from PIL import Image
 from report_samples import SECTIONS, full
 
 from nearfar.report import write_report
+from nearfar.report.plots import WIDTH
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
@@ -41,6 +42,7 @@ frame.onload = () => setTimeout(() => {
     sections: Object.fromEntries(all("section").map((part) => [part.id, box(part)])),
     images: all("img:not([hidden])").map((part) => [part.complete, part.naturalWidth, ...box(part)]),
     drawings: all("svg").map((part) => [part.getBBox().width, part.getBBox().height, ...box(part)]),
+    ends: all("text.end").map((part) => part.getBBox().x + part.getBBox().width),
     requests: view.performance.getEntriesByType("resource").map((entry) => entry.name)
       .filter((name) => !name.startsWith("data:")),
   };
@@ -131,6 +133,11 @@ def test_every_section_and_picture_has_a_size(found: dict[str, Any]) -> None:
     )
     assert len(found["drawings"]) > 10
     assert all(min(sizes) > 5 for sizes in found["drawings"])
+
+
+def test_names_at_the_ends_of_curves_are_whole(found: dict[str, Any]) -> None:
+    assert len(found["ends"]) == 6  # loss and chance, near and far, near and mined
+    assert max(found["ends"]) <= WIDTH
 
 
 def test_pointing_tells_values(found: dict[str, Any]) -> None:
