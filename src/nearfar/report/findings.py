@@ -14,6 +14,12 @@ from nearfar.report.comparison_style import SCRIPT, STYLE
 from nearfar.report.page import document
 from nearfar.report.text import definitions, esc, section
 
+_STYLE = """
+#summary .lead,#summary .facts{margin-top:1rem}
+#summary .facts dt{flex:0 1 28rem}
+"""
+_SPREAD = "Bars and bands reach from the lowest seed to the highest."
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -79,11 +85,11 @@ def render(
     grid = f'<div class="scroll"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     parts = {
         "summary": ("Summary", section("summary", "Summary", "", summary)),
-        "charts": ("Charts", section("charts", "Charts", "", drawn)),
+        "charts": ("Charts", section("charts", "Charts", _SPREAD, drawn)),
         "figures": ("Figures", section("figures", "Figures", "Intervals are over seeds, 95 %.", grid if rows else "")),
         "settings": (
             "Settings",
             section("settings", "Settings", "", definitions([(k, esc(v)) for k, v in settings.items()])),
         ),
     }
-    return document(f"nearfar diag {name}", (), {k: v for k, v in parts.items() if v[1]}, STYLE, SCRIPT)
+    return document(f"nearfar diag {name}", (), {k: v for k, v in parts.items() if v[1]}, STYLE + _STYLE, SCRIPT)
