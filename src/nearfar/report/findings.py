@@ -17,6 +17,7 @@ from nearfar.report.text import definitions, esc, section
 _STYLE = """
 #summary .lead,#summary .facts{margin-top:1rem}
 #summary .facts dt{flex:0 1 28rem}
+#figures th{white-space:nowrap}
 """
 _SPREAD = "Bars and bands reach from the lowest seed to the highest."
 
