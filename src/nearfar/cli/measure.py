@@ -19,10 +19,11 @@ PROBES = (
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run folder, or an encoder by name: NAME:pretrained, NAME.")],
     data: Annotated[
-        Path, typer.Argument(help="Labelled data, of any folder; for the dense probe with masks or transparency.")
-    ],
+        Where, typer.Argument(help="Labelled data, of any folder; for the dense probe with masks or transparency.")
+    ] = None,
     test: Annotated[Where, typer.Option(help="Other data to score on.")] = None,
     probes: Annotated[str, typer.Option(help=PROBES)] = "",
     per_class: Annotated[
@@ -45,6 +46,17 @@ def evaluate(
     rerank: Annotated[
         Text, typer.Option(help="A run whose scores put in order what a search finds (its first 100).")
     ] = None,
+    mteb: Annotated[
+        Text,
+        typer.Option(
+            metavar="TASK,...",
+            help="Tasks of MTEB in place of DATA, such as STSBenchmark. The package mteb fetches their data from the "
+            "Hugging Face hub where they are not on this machine yet.",
+        ),
+    ] = None,
+    out: Annotated[
+        Where, typer.Option("--out", "-o", help="With --mteb: folder of results; mteb in the run folder when left out.")
+    ] = None,
     page: Annotated[Where, typer.Option("--report", help="Also write a report page to this file.")] = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
@@ -54,7 +66,12 @@ def evaluate(
     ] = [],  # noqa: B006
     as_json: JSON = None,
 ) -> None:
-    """Measure a run on labelled DATA, beside raw features and the untrained encoder."""
+    """Measure a run on labelled DATA, beside raw features and the untrained encoder; or texts on tasks of MTEB."""
+    if mteb is not None:
+        _refuse_others(context)
+        return _on_tasks(run, mteb, out, from_pairs(set_), as_json)
+    if data is None or out is not None:
+        raise ConfigError("--out is of --mteb" if data else "say what to measure on: DATA, or --mteb TASK")
     from .. import assess, reporting
     from ..opening import open_run
 
@@ -86,6 +103,26 @@ def evaluate(
         typer.echo(f"Figures  {found.save(as_json)}")
     if page is not None:
         typer.echo(f"Report   {reporting.write(made, found, path=page)}")
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """What was set beside --mteb and has no meaning for it."""
+    for name in context.params.keys() - {"run", "mteb", "out", "set_", "as_json"}:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ConfigError(f"--mteb brings its own data and measures; leave out {name.replace('_', '-')}")
+
+
+def _on_tasks(run: str, names: str, out: Path | None, options: dict[str, Any], as_json: Path | None) -> None:
+    """Tasks of MTEB; `options` are settings of texts."""
+    from ..mteb import measure
+
+    found = measure(run, [name.strip() for name in names.split(",") if name.strip()], out, on_step=say, **options)
+    typer.echo(str(found))
+    if found.out is not None:
+        typer.echo(f"Results  {found.out}")
+    if as_json is not None:
+        typer.echo(f"Figures  {found.save(as_json)}")
 
 
 def _sizes(text: str) -> int | list[int]:
