@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser
 from serving_samples import KINDS, PICTURES, TEXTS, until
 
+from browser import CHROMIUM, Browser
 from nearfar.modalities.text.source import TextSource
 from nearfar.run import Run
 from nearfar.store import Store
