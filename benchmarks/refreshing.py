@@ -30,15 +30,17 @@ HEADLINE, SHARE = "ndcg@10", 0.95
 RATES = {"ngrams": 1e-2, "minilm": 2e-4}
 
 
-def with_negatives(anchors: list[str], positives: list[str], miner: Any, count: int, filters: list[Any]) -> Any:
-    """Pairs with so many negatives each, chosen among the positives of the others."""
+def with_negatives(
+    anchors: list[str], positives: list[str], miner: Any, count: int, filters: list[Any], sampler: Any = None
+) -> Any:
+    """Pairs with so many negatives each, chosen among the positives of the others: the best, or as `sampler` says."""
     from nearfar import mining
     from nearfar.modalities.text.source import TextSource
 
     rows = np.arange(len(anchors))
     same = mining.SameText(mining.text_keys(anchors), mining.text_keys(positives))
     near = mining.Near(np.stack([rows, rows], 1), len(rows), len(rows))
-    job = mining.Mining(miner, near, [same, *filters], negatives=count, depth=min(100, len(rows)))
+    job = mining.Mining(miner, near, [same, *filters], sampler or mining.Top(), count, min(100, len(rows)))
     chosen = job.run().negatives(rows, count)
     columns = {"anchor": anchors, "positive": positives}
     for place in range(count):
