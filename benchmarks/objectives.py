@@ -28,6 +28,7 @@ from benchmarks.peers import PEERS, Peer
 
 WIDTH, CLASSES, PER_CLASS = 128, 1000, 4
 LIMIT_BYTES, LIMIT_SECONDS = 20 << 30, 150
+QUICK = 0.02  # seconds of a step, below which one process says little
 GROWTH = (8192, 16384, 32768, 65536)
 Step = Callable[[], object]
 
@@ -139,7 +140,13 @@ def run(side: str, name: str, rows: int, cpu: bool = False) -> dict[str, float] 
 def cells(name: str, rows: int, cpu: bool = False) -> list[str]:
     """The line of one objective."""
     peer = PEERS[name]
-    ours, theirs, alone = (run(side, name, rows, cpu) for side in ("nearfar", "peer", "limit"))
+    sides = ("nearfar", "peer", "limit")
+    found = [run(side, name, rows, cpu) for side in sides]
+    for _ in range(4 if all(isinstance(one, dict) and one["seconds"] < QUICK for one in found) else 0):
+        for k, side in enumerate(sides):  # some milliseconds hang on where memory lies: the best of processes in turn
+            again = run(side, name, rows, cpu)
+            found[k] = min(found[k], again, key=lambda one: one["seconds"] if isinstance(one, dict) else math.inf)
+    ours, theirs, alone = found
     if isinstance(ours, str) or isinstance(alone, str):
         return [name, peer.library, str(ours), "", "", str(theirs), "", "", ""]
     share = "" if peer.kind == "rows" else f"{ours['seconds'] / alone['seconds']:.2f}"
