@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from .alternating import Alternation, Turns
 from .contrast import Strategy
@@ -16,10 +21,12 @@ from .data.split import apart_by_id
 from .errors import ConfigError
 from .methods.ar2 import AR2
 from .methods.method import Method
+from .methods.pnda import PNDA
 from .mining.settings import MiningSettings
 from .renewing import Renewal, planned
 from .teaching import Taught
 from .training import Interrupted, Trainer, TrainingSettings
+from .training.checkpoint import write_whole
 from .training.launching import launch
 from .training.protocols import Sampler, Watch
 from .training.team import Team, check_devices, joined
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 SPREAD = "gathered"  # how rows are compared over processes; see docs/devices.md
+TURNED = "turned.csv"  # in the folder of a run: what `pnda` found of each picture
 
 
 def team_for(devices: int | None) -> AbstractContextManager[Team]:
@@ -126,4 +134,18 @@ def train(run: Run, trainer: Trainer, source: Source, team: Team, resume: bool) 
         except Interrupted as stop:
             stop.args = (f"{stop}: nearfar fit --resume {run.path}",)
             raise
+        if isinstance(trainer.method, PNDA) and trainer.method.judge is not None and team.first:
+            _write_turned(run.path / TURNED, trainer.method, source)
     run.__dict__.pop("method", None)
+
+
+def _write_turned(path: Path, method: PNDA, source: Source) -> None:
+    """A line for each row: its name, the entropy of the classifier of turns, and whether its turned copies are near."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["name", "entropy", "copies"])
+    entropy, near = (found.cpu()[torch.as_tensor(source.ids)].tolist() for found in method.chosen())
+    for name, value, alike in zip(source.names, entropy, near, strict=True):
+        unseen = math.isnan(value)
+        lines.writerow([name, "" if unseen else f"{value:.6f}", "" if unseen else "near" if alike else "far"])
+    write_whole(path, text.getvalue().encode())

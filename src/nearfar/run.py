@@ -19,7 +19,7 @@ from .data import bundled
 from .data.source import Source, require
 from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
-from .fitting import parts_of, team_for, train, trainer_of
+from .fitting import TURNED, parts_of, team_for, train, trainer_of
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .modalities import Modality, Searchable
@@ -33,7 +33,7 @@ from .training.rng import preserved, seed_all
 from .training.team import Team
 from .version import VERSION
 
-WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html")
+WRITTEN = (CONFIG, "metrics.jsonl", "results.json", "report.html", TURNED)
 FORMAT = 1
 IN_MEMORY = "a Source in memory"  # stands for the path of data that were given as an object
 _GROUPS = ("training", "method_options", "options", "source")

@@ -62,7 +62,11 @@ def loss(method: Method) -> float:
     for module in method.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    views = [A, B] if "of_words" in method.asks else [rows[:, None, None, :].float() for rows in (A, B)]
+    views = (
+        [A, B]
+        if "of_words" in method.asks
+        else [rows[:, None, None, :].float().expand(-1, -1, 3, -1) for rows in (A, B)]
+    )
     boxes = [torch.tensor([[0.0, 0, 1, 3]] * 4)] * 2
     width = method.options.projection
     taught = torch.linspace(-1, 1, 4 * width).view(4, 1, width)

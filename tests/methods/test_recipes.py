@@ -385,6 +385,7 @@ SMALL = {
     "proxy": {"classes": 3},
     "clusterns": {"centroids": 4},
     "invp": {"items": 8, "links": 2, "hardest": 3, "walk_from": 0.0},
+    "pnda": {"items": 8},
     "gml": {"classes": 3},
     "sepclr": {"background": 1},
 }

@@ -29,6 +29,7 @@ TINY: dict[str, dict[str, Any]] = {
     "moco": {"queue": 40},
     "nnclr": {"queue": 40, "hidden": 32},
     "invp": {"hidden": 32, "walk_from": 0.3, "hardest": 10},
+    "pnda": {"copies_from": 0.3},
     "pal": {},
     "byol": {"hidden": 32},
     "simsiam": {"projection": 32},

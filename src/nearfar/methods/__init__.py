@@ -23,6 +23,7 @@ from .nnclr import NNCLR
 from .pairs import Pairs
 from .pal import PAL
 from .pixpro import PixPro
+from .pnda import PNDA
 from .pretext import Beside, PretextOptions, with_tasks
 from .proxy import Proxy
 from .ranker import Ranker
@@ -47,6 +48,7 @@ _METHODS: tuple[type[Method], ...] = (
     MoCo,
     NNCLR,
     InvP,
+    PNDA,
     PAL,
     BYOL,
     SimSiam,
@@ -113,6 +115,7 @@ __all__ = [
     "DINO",
     "NNCLR",
     "PAL",
+    "PNDA",
     "TSDAE",
     "WMSE",
     "Barlow",

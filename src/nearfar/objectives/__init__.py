@@ -46,7 +46,7 @@ from .prototypes import SelfDistillation, SwappedPrediction
 from .proxies import ProxyAnchor, ProxyNCA, to_proxies
 from .ranking import Angular, FastAP, RankedList, SmoothAP, TupletMargin
 from .regression import CosineRegression
-from .rotation import rotation_agnostic, turned_ids
+from .rotation import rotation_agnostic, turned_ids, turning_entropy
 from .salient import SepCLR
 from .selection import TripletBand, TripletEasyHard, sampled_far
 from .shifted import MeanShifted
@@ -236,5 +236,6 @@ __all__ = [
     "to_places",
     "to_proxies",
     "turned_ids",
+    "turning_entropy",
     *catalogue(),
 ]

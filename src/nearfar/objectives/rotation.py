@@ -14,6 +14,19 @@ from torch import Tensor
 TURNED = 1 << 52  # ids from here on are of no item
 
 
+def turning_entropy(logits: Tensor) -> Tensor:
+    """Entropy (N,) of a classifier of the four rotations, averaged over an item's four turned copies: 0 to log 4.
+
+    Args:
+        logits: (N, 4, 4) of every item, turned in four ways, for the four answers.
+
+    >>> turning_entropy(torch.zeros(1, 4, 4))  # log 4
+    tensor([1.3863])
+    """
+    log_share = logits.detach().log_softmax(2)
+    return -(log_share.exp() * log_share).sum(2).mean(1)
+
+
 def rotation_agnostic(logits: Tensor, above: float = 0.2) -> Tensor:
     """Which items (N,) look alike however they are turned, by a classifier of the four rotations.
 
@@ -30,9 +43,7 @@ def rotation_agnostic(logits: Tensor, above: float = 0.2) -> Tensor:
     >>> rotation_agnostic(torch.stack([sure, unsure])).tolist()
     [False, True]
     """
-    log_share = logits.detach().log_softmax(2)
-    entropy = -(log_share.exp() * log_share).sum(2).mean(1)
-    return entropy > 0.5 * math.log(4) + above
+    return turning_entropy(logits) > 0.5 * math.log(4) + above
 
 
 def turned_ids(ids: Tensor, agnostic: Tensor) -> Tensor:
