@@ -39,7 +39,12 @@ class Histogram(Joint):
         soft = weights.dense is not None and weights.dense.dtype != torch.bool
         places = (scores if soft else weights.fill(scores, math.copysign(math.inf, self.step))) / -self.step
         part = torch.empty_like(places)
+        quick = not soft and places.numel() and places.device.type == "cpu"
+        low, high = (float(end) for end in torch.aminmax(places)) if quick else (-math.inf, math.inf)
         for k in range(self.last + 2):
+            if high + k <= 0 or low + k >= 1:  # a bin beyond all values, or before them
+                yield places.new_full((1, 1), float(low + k >= 1)).expand_as(places)
+                continue
             torch.add(places, k, out=part).clamp_(0, 1)
             yield weights.zero_(part) if soft else part
 

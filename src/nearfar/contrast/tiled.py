@@ -170,6 +170,8 @@ class Return:
         self.joint = {
             k: r.rates(states[k], g) for k, g in self.active.items() if isinstance(r := plan.reductions[k], Joint)
         }
+        # A sum of a function of scores less a score of each anchor: two rates, and one slope for both.
+        self.differences = {k: r for k in self.active if _differs(r := plan.reductions[k])}
         self.dgiven = [[torch.zeros_like(t) for t in tensors] for tensors in given]
 
     def visit(
@@ -206,6 +208,9 @@ class Return:
                 reduction = plan.reductions[k]
                 weights = plan.relation.weights(reduction.over, rows, columns)
                 ends = plan.ends(k, rows, columns, mirrored)
+                if k in self.differences:
+                    slope = self._add_differences(k, scores, weights, ends, slope, _matrix(s_buffer, *scores.shape))
+                    continue
                 if k in rates:
                     e = plan.exponentials(k, scores, weights, e_buffer)
                     parts = [e.mul_(_laid_out(rates[k], ends, _matrix(r_buffer, *e.shape)))]
@@ -254,6 +259,23 @@ class Return:
             du.index_add_(0, rows, of_u)
         if dv is not None:
             dv.index_add_(0, columns, of_v)
+
+    def _add_differences(
+        self, k: int, scores: Tensor, weights: Weights, ends: list[End], slope: Tensor | None, room: Tensor
+    ) -> Tensor:
+        """The slope of a tile with what this reduction brings; in `room`, where there is none yet."""
+        reduction = self.differences[k]
+        assert isinstance(reduction, Sum | Mean) and isinstance(reduction.of, Map)
+        for where, transposed in ends:
+            axis = 0 if transposed else 1
+            rate = reduction.rate(tuple(t[where] for t in self.states[k]), self.active[k][where])
+            own = weights.zero_(reduction.of.slope(scores, *_given(self.given[k], (where, transposed))))
+            if reduction.given[0].requires_grad:
+                self.dgiven[k][0][where] -= own.sum(axis).mul_(rate)
+            laid = rate.unsqueeze(axis)
+            slope = torch.mul(own, laid, out=room) if slope is None else slope.addcmul_(own, laid)
+        assert slope is not None
+        return slope
 
     def _of_ends(
         self, plan: Plan, k: int, weights: Weights, ends: list[End], rows: slice, columns: slice, values: Tensor
@@ -355,6 +377,11 @@ def _picks(reduction: Reduction) -> bool:
     return isinstance(reduction, Max) and (of is None or (isinstance(of, Map) and of.picks))
 
 
+def _differs(reduction: Reduction) -> bool:
+    of = reduction.of
+    return isinstance(reduction, Sum | Mean) and isinstance(of, Map) and of.difference and not reduction.even
+
+
 def _rate(reduction: Reduction, total: Tensor, upstream: Tensor) -> Tensor:
     some = total > 0
     return torch.where(some, upstream * reduction.scale / torch.where(some, total, 1), 0)  # type: ignore[attr-defined]
@@ -429,12 +456,6 @@ def _slope(
         seen = _given(given, end)
         wanted = any(t.requires_grad for t in reduction.given)
         axis = 0 if transposed else 1
-        if reduction.of.difference and isinstance(reduction, Sum | Mean):
-            rate = reduction.rate(part, upstream[where])
-            through = weights.zero_(reduction.of.slope(scores, *seen)).mul_(rate.unsqueeze(axis))
-            if wanted:
-                dgiven[0][where if dgiven[0].ndim else ()] -= through.sum(axis if dgiven[0].ndim else None)
-            return through
         part_slope, *pieces = reduction.of.slopes(scores, *seen) if wanted else (reduction.of.slope(scores, *seen),)
         if isinstance(reduction, Sum | Mean):  # not by way of a transposed matrix, which takes several times longer
             rate = reduction.rate(part, upstream[where])
