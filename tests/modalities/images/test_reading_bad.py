@@ -159,12 +159,13 @@ def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", path)
         return original(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    source = read(tmp_path)
-    assert len(source) == 1
-    assert source.skipped[0].reason == "folder not readable: Permission denied"
-    with pytest.raises(DataError, match="1 of 2 images cannot be read"):
-        read(tmp_path, policy="refuse")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        source = read(tmp_path)
+        assert len(source) == 1
+        assert source.skipped[0].reason == "folder not readable: Permission denied"
+        with pytest.raises(DataError, match="1 of 2 images cannot be read"):
+            read(tmp_path, policy="refuse")
 
 
 def test_missing_path(tmp_path):
