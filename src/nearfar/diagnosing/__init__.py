@@ -8,10 +8,32 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigError
-from . import concentration, frames, growth, mean_classifier, negatives, simplicity, sufficiency, temperature, tuples
+from . import (
+    concentration,
+    frames,
+    growth,
+    mean_classifier,
+    negatives,
+    redundancy,
+    simplicity,
+    sufficiency,
+    temperature,
+    tuples,
+)
 from .finding import Diagnosis, DiagnosisOptions, Finding, Say
 
-_PARTS = (sufficiency, negatives, concentration, temperature, mean_classifier, simplicity, growth, frames, tuples)
+_PARTS = (
+    sufficiency,
+    negatives,
+    concentration,
+    temperature,
+    mean_classifier,
+    simplicity,
+    growth,
+    frames,
+    tuples,
+    redundancy,
+)
 _DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in _PARTS}
 
 __all__ = ["Diagnosis", "DiagnosisOptions", "Finding", "catalogue", "diagnose", "find"]
