@@ -149,6 +149,16 @@ def test_the_labels_of_a_method_are_still_asked_for_beside_tasks():
     assert method.supervised and method.options is method.method.options
 
 
+@pytest.mark.parametrize("name", ["pairs", "ranker", "supcon", "denosent", "tsdae"])
+def test_beside_tasks_a_method_says_of_itself_what_it_says_alone(name: str):
+    kind = methods.find(name)
+    alone = kind(net(), kind.Options(**({"contrast_weight": 0.0} if name == "denosent" else {})))
+    method = methods.Beside(alone, methods.PretextOptions(masked=1.0))
+    asked = ["name", "near", "far", "source", "supervised", "asks", "contrasts", "takes_far", "taught", "mines"]
+    assert [getattr(method, said) for said in asked] == [getattr(alone, said) for said in asked]
+    assert method.Options is kind.Options
+
+
 def test_encoders_without_words_are_refused_with_what_to_take():
     encoder = nn.Linear(3, 4)
     encoder.width = 4  # type: ignore[assignment]

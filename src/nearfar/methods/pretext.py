@@ -15,6 +15,9 @@ from ..settings import Settings
 from .method import Contrast, Method
 from .words import MaskedWords, NextWords, beside, needs_words
 
+# What a method says of itself with a value that holds where it says nothing, which would hide it.
+_SAID = [name for name in Method.__annotations__ if hasattr(Method, name)]
+
 
 class PretextOptions(Settings):
     """Tasks beside the contrast of any method, for encoders of words."""
@@ -41,6 +44,7 @@ class Beside(Method):
 
     def __init__(self, method: Method, options: PretextOptions) -> None:
         nn.Module.__init__(self)
+        vars(self).update({name: getattr(method, name) for name in _SAID})
         needs_words(method.encoder, " and ".join(options.weights))
         self.method, self.weights = method, options.weights
         tasks: dict[str, nn.Module] = {}
@@ -49,11 +53,6 @@ class Beside(Method):
         if options.next_word:
             tasks["next_word"] = NextWords(method.encoder)
         self.tasks, self.salt = nn.ModuleDict(tasks), Draws()
-
-    @property
-    def supervised(self) -> bool:  # type: ignore[override]
-        """Whether the method learns from labels."""
-        return self.method.supervised
 
     def __getattr__(self, name: str) -> Any:
         """What is not here is the method's."""
