@@ -13,13 +13,24 @@ from types import TracebackType
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_QUIET = ("quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+_ALWAYS = ("--headless", "--no-sandbox", "--no-first-run", "--hide-scrollbars")
+_QUIET = tuple(
+    f"--disable-{name}" for name in ("quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+)
 _DRAWING = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
     "--window-size=1500,950",
 )
+
+
+def chromium(folder: Path, page: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """What the browser says of a page of a folder that is opened once, with a profile in that folder."""
+    assert CHROMIUM is not None
+    own = [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--enable-logging=stderr", "--v=0"]
+    command = [CHROMIUM, *_ALWAYS, *_QUIET, "--disable-gpu", *own, *options, (folder / page).as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
 class Browser:
@@ -31,8 +42,7 @@ class Browser:
         self._in, theirs_out = os.pipe()
         # Chromium reads from descriptor 3 and writes to descriptor 4.
         place = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
-        options = ["--headless", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe", "--hide-scrollbars",
-                   *(f"--disable-{name}" for name in _QUIET), *(_DRAWING if drawing else ("--disable-gpu",)),
+        options = [*_ALWAYS, *_QUIET, "--remote-debugging-pipe", *(_DRAWING if drawing else ("--disable-gpu",)),
                    f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
         self._process = subprocess.Popen(
             ["bash", "-c", place, "bash", CHROMIUM, *options],

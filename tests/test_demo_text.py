@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from browser import CHROMIUM, chromium
 from nearfar import demo_text, fit
 from nearfar.data import bundled
 from nearfar.evaluation import Difference
@@ -21,7 +20,6 @@ from nearfar.report.search import Asked, SearchPage, write_search
 from saying import Command
 
 KINDS, PLACES = ["fox", "owl", "eel", "ant", "bee", "cod"], ["field", "lake", "roof", "wood"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +111,7 @@ def test_the_page_shows_lists_side_by_side(tmp_path: Path):
     asked = [Asked("a <i>query</i>", [1], [[0, 1], [1]], [2, 1])]
     page = SearchPage(ReportData("Search", evaluation=evaluation), asked, {0: "wrong", 1: "</script>right"}, 10)
     file = write_search(tmp_path / "page.html", page)
-    ran = subprocess.run(
-        [
-            str(CHROMIUM),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={tmp_path}",
-            "--dump-dom",
-            file,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    ran = chromium(tmp_path, file.name, "--dump-dom")
     assert '<p id="query" aria-live="polite">a &lt;i&gt;query&lt;/i&gt;</p>' in ran.stdout
     found = ran.stdout.split('<div id="found">')[1].split("<noscript>")[0]
     assert re.findall(r"<h3>(\w+)<small[^>]*>([^<]*)", found) == [("one", "right at 2"), ("two", "right at 1")]

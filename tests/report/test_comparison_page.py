@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from comparison_samples import NAMES, comparison, line, many
-from test_report_browser import CHROMIUM, chromium
 
+from browser import CHROMIUM, chromium
 from nearfar.assess import UNTRAINED
 from nearfar.report.comparison import render_comparison, write_comparison
 from nearfar.report.comparison_parts import labels, spread

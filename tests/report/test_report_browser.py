@@ -7,8 +7,6 @@ import html
 import io
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,10 @@ import pytest
 from PIL import Image
 from report_samples import SECTIONS, full
 
+from browser import CHROMIUM, chromium
 from nearfar.report import write_report
 from nearfar.report.plots import WIDTH
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt install chromium)"),
@@ -66,31 +64,6 @@ frame.onload = () => setTimeout(() => {
   document.getElementById("found").textContent = JSON.stringify(found);
 }, 300);
 </script>"""
-
-
-def chromium(folder: Path, page: str, *options: str) -> subprocess.CompletedProcess[str]:
-    assert CHROMIUM is not None
-    quiet = ["quic", "background-networking", "component-update", "sync", "gpu"]
-    return subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--no-first-run",
-            *(f"--disable-{name}" for name in quiet),
-            "--hide-scrollbars",
-            f"--user-data-dir={folder / 'profile'}",
-            "--virtual-time-budget=5000",
-            "--enable-logging=stderr",
-            "--v=0",
-            *options,
-            (folder / page).as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,10 @@ from serving_samples import KINDS, PICTURES, TEXTS, until
 
 from browser import CHROMIUM, Browser
 from nearfar.modalities.text.source import TextSource
+from nearfar.opening import open_run
 from nearfar.run import Run
 from nearfar.store import Store
+from nearfar.storing import embed_into, encoder_of, search
 
 pytestmark = [
     pytest.mark.browser,
@@ -25,8 +27,20 @@ IDLE = "!document.querySelector('#results.busy') && document.body.dataset.ready"
 
 
 @pytest.fixture(scope="module")
-def addresses(texts: Store, pictures: Store, encoders: dict[Path, Run]) -> Iterator[dict[str, str]]:
-    """Servers of both stores, on ports of their own."""
+def listed(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The eight texts with a list of words, and compact vectors of one bit and of 32 numbers."""
+    pytest.importorskip("faiss", reason="compact vectors need faiss")
+    source = TextSource({"text": TEXTS}, names=[f"n{row}" for row in range(8)])
+    store = embed_into(open_run("ngrams", source), source, tmp_path_factory.mktemp("listed") / "all.store").store
+    store.lexical("dog")
+    for kind in ("binary", "32"):
+        store.compact_vectors(kind)
+    return Store.open(store.path)
+
+
+@pytest.fixture(scope="module")
+def addresses(texts: Store, pictures: Store, listed: Store, encoders: dict[Path, Run]) -> Iterator[dict[str, str]]:
+    """Servers of the stores, on ports of their own; the last one is the list of words alone, without an encoder."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
     from nearfar.serving import ServeSettings
     from nearfar.serving.api import make_app
@@ -35,9 +49,11 @@ def addresses(texts: Store, pictures: Store, encoders: dict[Path, Run]) -> Itera
     from nearfar.serving.service import Service
 
     found, ends = {}, []
-    for name, store in (("texts", texts), ("pictures", pictures)):
+    runs = {"texts": (texts, encoders[texts.path]), "pictures": (pictures, encoders[pictures.path])}
+    runs |= {"listed": (listed, encoder_of(listed)), "words alone": (listed, None)}
+    for name, (store, run) in runs.items():
         settings, metrics, at = ServeSettings(rate=0), Metrics(), listening("127.0.0.1", 0)
-        app = make_app(Service(store, encoders[store.path], settings, metrics), settings, metrics, None, ["127.0.0.1"])
+        app = make_app(Service(store, run, settings, metrics), settings, metrics, None, ["127.0.0.1"])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [at]})
         thread.start()
@@ -165,3 +181,57 @@ def test_what_cannot_be_used_is_said(browser: Browser, addresses: dict[str, str]
     browser.told.clear()
     browser.open(addresses["texts"] + "?q=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&where=label%20%3D%20'sky'")
     assert len(seen(browser, "#results li")) == 3 and seen(browser, "main img[src=x]") == []
+
+
+def pick(browser: Browser, name: str, value: str) -> None:
+    """Choose in a list, and wait for what is found."""
+    change = f"{name}.value = {json.dumps(value)}; {name}.dispatchEvent(new Event('change'))"
+    settle(browser, lambda: browser.run(change))
+
+
+def test_words_and_compact_vectors_are_chosen(browser: Browser, addresses: dict[str, str], listed: Store):
+    browser.look(1200, 900)
+    browser.open(addresses["listed"] + "?q=the+dog+barks+at+night")
+    assert seen(browser, "#by option") == ["meaning", "words", "meaning and words"]
+    assert seen(browser, "#compact option") == ["full vectors", "32 numbers", "binary vectors"]
+    how: dict[str, Any]
+    for by, compact, how in (
+        ("lexical:text", "", {"words": "lexical"}),
+        ("hybrid:text", "", {"words": "hybrid"}),
+        ("hybrid:text", "binary", {"words": "hybrid", "compact": "binary"}),
+        ("", "32", {"compact": "32"}),
+        ("", "", {}),
+    ):
+        if browser.run("by.value") != by:
+            pick(browser, "by", by)
+        if browser.run("compact.value") != compact:
+            pick(browser, "compact", compact)
+        wanted = search(listed, "the dog barks at night", k=24, **how)
+        assert seen(browser, "#results .words") == [hit.columns["text"] for hit in wanted], how
+        first = browser.run("getComputedStyle(document.querySelector('.score i')).getPropertyValue('--s')")
+        assert float(first) == pytest.approx(1.0 if by else wanted[0].score, abs=1e-5)
+        asked = {key: value for key, value in (("by", by), ("compact", compact)) if value}
+        address = browser.run("Object.fromEntries(new URLSearchParams(location.search))")
+        assert address == {"q": "the dog barks at night", **asked}
+    browser.open(addresses["listed"] + "?q=the+dog+barks&by=lexical%3Atext")  # a link gives the same search
+    wanted = search(listed, "the dog barks", k=24, words="lexical")
+    assert seen(browser, "#results .words") == [hit.columns["text"] for hit in wanted]
+    assert "best first" in seen(browser, "#said")[0] and browser.run("by.value") == "lexical:text"
+    assert browser.run("compact.disabled") and not browser.run("by.disabled")
+    settle(browser, lambda: browser.click("#results .again"))  # more like one is by vectors, whatever is chosen
+    assert browser.run("by.disabled") and "nearest first" in seen(browser, "#said")[0]
+    browser.open(addresses["listed"] + "?q=zebra&by=lexical%3Atext")
+    assert "No row has any of these words" in seen(browser, "#said")[0]
+
+
+def test_without_an_encoder_there_are_words_alone(browser: Browser, addresses: dict[str, str]):
+    browser.look(390, 800, phone=True)
+    browser.open(addresses["words alone"] + "?q=dog")
+    assert seen(browser, "#by option") == ["words"] and browser.run("document.querySelector('#ways').hidden")
+    assert seen(browser, "#results .words") == ["a dog barks at the postman"]
+
+
+def test_a_store_without_lists_offers_no_choice(browser: Browser, addresses: dict[str, str]):
+    browser.look(1200, 900)
+    browser.open(addresses["texts"] + "?q=dog")
+    assert browser.run("['ways', 'sizes'].every((name) => document.getElementById(name).hidden)")

@@ -30,6 +30,8 @@ _BODY = """
     <label class="wide"><span>Filter</span><input id="where" autocomplete="off" spellcheck="false" maxlength="1000"
       list="columns"></label>
     <datalist id="columns"></datalist>
+    <label id="ways" hidden><span>By</span><select id="by"></select></label>
+    <label id="sizes" hidden><span>With</span><select id="compact"><option value="">full vectors</select></label>
     <label><span>Rows</span><select id="k"><option>12<option selected>24<option>48<option>96</select></label>
   </div>
 </form>

@@ -6,8 +6,8 @@ SCRIPT = r"""
 (() => {
   "use strict";
   const at = (name) => document.getElementById(name);
-  const [words, file, label, where, k, asked, like, said, results, veil] =
-    ["words", "file", "label", "where", "k", "asked", "like", "said", "results", "veil"].map(at);
+  const [words, file, label, where, by, compact, k, asked, like, said, results, veil] =
+    ["words", "file", "label", "where", "by", "compact", "k", "asked", "like", "said", "results", "veil"].map(at);
   const base = location.origin + location.pathname;
   const sleep = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
   let info = { takes: {} }, picture = null, running = null;
@@ -52,13 +52,18 @@ SCRIPT = r"""
     return parts.join(" AND ") || null;
   };
 
+  // What a text is looked for by, "lexical:text" say: by meaning where nothing is said and words can be embedded.
+  const way = (now) => now.get("by") || by.options[0]?.value || "";
   const ask = (now, signal) => {
-    const how = { k: Number(now.get("k")) || 24, where: filter(now), thumbnails: info.thumbnails };
+    const how = { k: Number(now.get("k")) || 24, where: filter(now), thumbnails: info.thumbnails,
+      compact: now.get("compact") };
     const query = new URLSearchParams(Object.entries(how).filter(([, value]) => value !== null));
     const headers = { "content-type": picture?.type || (picture ? "application/octet-stream" : "application/json") };
     if (picture) return call(`search/file?${query}`, { method: "POST", body: picture, signal, headers });
     if (!now.get("q") && !now.get("like")) return call(`rows?${query}`, { signal });
-    const question = now.get("like") ? { id: now.get("like") } : { text: now.get("q") };
+    const [ways, column] = now.get("like") ? [] : way(now).split(/:(.*)/s);
+    const question = now.get("like") ? { id: now.get("like") }
+      : { text: now.get("q"), ...(ways && { words: ways, column }) };
     return call("search", { method: "POST", body: JSON.stringify({ ...question, ...how }), signal, headers });
   };
 
@@ -70,7 +75,7 @@ SCRIPT = r"""
     text.textContent = row ? `Like ${row.columns.text || row.columns.name || id}` : "Like your picture";
   };
 
-  const tile = (hit) => {
+  const tile = (hit, highest) => {
     const { text, name, label: own, ...rest } = hit.columns;
     const line = make("li", "hit"), more = make("button", "more"), facts = make("div", "about");
     const called = name || hit.id;
@@ -87,7 +92,7 @@ SCRIPT = r"""
     } else more.append(make("p", "words", text || called));
     if (hit.score !== null) {
       const score = make("span", "score", hit.score.toFixed(3)), bar = make("i");
-      bar.style.setProperty("--s", Math.max(0, hit.score));
+      bar.style.setProperty("--s", Math.max(0, hit.score / highest));
       score.prepend(bar);
       facts.append(score);
     }
@@ -119,6 +124,10 @@ SCRIPT = r"""
     k.value = now.get("k") || "24";
     asked.hidden = !picture;
     like.hidden = !now.get("like") && !picture;
+    by.value = way(now);
+    compact.value = now.get("compact") || "";
+    by.disabled = !like.hidden;
+    compact.disabled = like.hidden && by.value.startsWith("lexical");
     running?.abort();
     const mine = running = new AbortController();
     results.classList.add("busy");
@@ -128,11 +137,15 @@ SCRIPT = r"""
       const began = performance.now(), found = (await ask(now, mine.signal)).results;
       const pictures = found.some((hit) => hit.thumbnail);
       results.className = pictures ? "pictures" : "texts";
-      results.replaceChildren(...found.map(tile));
       const asks = picture || now.get("q") || now.get("like"), time = Math.round(performance.now() - began);
+      const listed = asks && like.hidden && way(now);  // cosines are at most 1, scores of words have no end
+      const highest = listed ? Math.max(...found.map((hit) => hit.score)) : 1;
+      results.replaceChildren(...found.map((hit) => tile(hit, highest)));
       const count = `${found.length} ${found.length === 1 ? "row" : "rows"}`;
-      const choose = info.takes.words ? "Type what to look for, or choose" : "Choose";
-      say(!found.length ? "No row passes the filter." : asks ? `${count}, nearest first, in ${time} ms`
+      const choose = words.disabled ? "Choose" : "Type what to look for, or choose";
+      const none = listed ? "No row has any of these words, or none of them passes the filter."
+        : "No row passes the filter.";
+      say(!found.length ? none : asks ? `${count}, ${listed ? "best" : "nearest"} first, in ${time} ms`
         : `Some rows to begin with. ${choose} one to see more like it.`);
     } catch (error) {
       if (mine.signal.aborted) return;
@@ -169,6 +182,8 @@ SCRIPT = r"""
     change({ q: text, like: text ? "" : state().get("like"), where: where.value.trim(), label: label.value });
   });
   label.addEventListener("change", () => change({ label: label.value }));
+  by.addEventListener("change", () => change({ by: by.selectedIndex ? by.value : "" }));
+  compact.addEventListener("change", () => change({ compact: compact.value }));
   k.addEventListener("change", () => change({ k: k.value === "24" ? "" : k.value }));
   where.addEventListener("change", () => change({ where: where.value.trim() }));
   at("drop").addEventListener("click", () => { forget(); change({ like: "" }); words.focus(); });
@@ -211,10 +226,20 @@ SCRIPT = r"""
     }
     const { takes, labels, columns } = info, names = Object.keys(columns);
     at("facts").textContent = `${info.rows.toLocaleString("en")} rows`;
-    words.disabled = !takes.words;
-    words.placeholder = takes.words ? "What are you looking for?"
+    if (takes.words) by.append(new Option("meaning", ""));
+    for (const column of info.words) {
+      const more = info.words.length > 1 ? ` in ${column}` : "";
+      by.append(new Option(`words${more}`, `lexical:${column}`));
+      if (takes.words) by.append(new Option(`meaning and words${more}`, `hybrid:${column}`));
+    }
+    at("ways").hidden = by.length < 2;
+    const unit = (name) => /^\d/.test(name) ? "numbers" : "vectors";
+    compact.append(...info.compact.map((name) => new Option(`${name} ${unit(name)}`, name)));
+    at("sizes").hidden = !info.compact.length;
+    words.disabled = !by.length;
+    words.placeholder = by.length ? "What are you looking for?"
       : takes.file ? "Drop or choose a picture" : "Choose a row below";
-    at("go").hidden = !takes.words;
+    at("go").hidden = !by.length;
     at("pick").hidden = !takes.file;
     at("labels").hidden = !Object.keys(labels).length;
     const choices = Object.entries(labels).map(([name, count]) => new Option(`${name} (${count})`, name));
