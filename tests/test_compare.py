@@ -80,7 +80,7 @@ def test_variants_have_readable_names_and_settings_go_to_those_that_know_them():
         (["simclr"], {}, {"mocco": {"queue": 64}}, "there is no method 'mocco'"),
         ([("simclr", {"size": 12})], {}, {}, "size is a setting of data and views"),
         ([("simclr", {"steps": 12})], {}, {}, "steps is the same for all"),
-        (["simclr"], {"held_out": 0.1}, {}, "held_out is of fit"),
+        ([("simclr", {"held_out": 0.1})], {}, {}, "held_out is the same for all"),
     ],
 )
 def test_what_cannot_be_compared_is_named(asked: list[Any], shared: dict, own: dict, message: str):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import nearfar as nf
+from nearfar.comparing.rows import read
 from nearfar.data.split import apart_by_id
 from nearfar.errors import ConfigError, DataError
 from saying import Command
@@ -69,3 +70,36 @@ def test_what_has_no_pairs_keeps_none_out(pairs: Path, small: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match="held_out is for data on disk"):
         nf.fit(source, tmp_path / "run", **SETTINGS, held_out=0.1)
     assert nf.fit(pairs, tmp_path / "all", **SETTINGS).held_out() is None
+
+
+def test_methods_are_compared_by_the_search_of_pairs_that_none_of_them_saw(pairs: Path, tmp_path: Path):
+    settings = {key: value for key, value in SETTINGS.items() if key != "method"}
+    found = nf.compare(pairs, ["pairs"], tmp_path / "out", held_out=0.2, seed=5, progress=False, **settings)
+    text = nf.modalities.find("text")
+    source = text.read_pair(pairs, text.Options(), None, None, False)[0]
+    apart = source.select(apart_by_id(source.ids, 0.2, 0)[1])
+    run = nf.Run.load(tmp_path / "out" / "runs" / "pairs")
+    assert run.config["source"]["items"] == 60 - len(apart) and found.rows["scored_on"] == len(apart)
+    anchors, partners = (
+        [row / np.linalg.norm(row) for row in run.embed(side).vectors.astype(float)] for side in apart.parts()
+    )
+    best = [int(np.argmax([float(a @ b) for b in partners])) for a in anchors]
+    hits = [apart.ids[row] == apart.ids[place] for row, place in enumerate(best)]
+    assert found.line("pairs").metric("search_hit@1").value == pytest.approx(np.mean(hits))
+    assert found.line("hashed words").metric("search_ndcg@10").value == 1.0  # the one word tells all
+    assert found.headline == "search_ndcg@10" and "20% of the pairs were held out before training" in str(found)
+    assert "nDCG@10" in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_compare_keeps_only_plain_pairs_out(pairs: Path, small: Path, tmp_path: Path):
+    text, images = nf.modalities.find("text"), nf.modalities.find("images")
+    graded = tmp_path / "graded.csv"
+    graded.write_text("text_a,text_b,score\n" + "\n".join(f"a {n},b {n},{n % 2}" for n in range(8)))
+    for path, kind, message in ((small, images, "images are no pairs"), (graded, text, "text have scores")):
+        with pytest.raises(ConfigError, match=message):
+            read(path, kind, kind.Options(), None, 0.2, False, held_out=0.2)
+    (tmp_path / "both").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "both" / f"{part}.csv").write_text(pairs.read_text())
+    with pytest.raises(ConfigError, match="these data have one; leave it out"):
+        read(tmp_path / "both", text, text.Options(), None, 0.2, False, held_out=0.2)

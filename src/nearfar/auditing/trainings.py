@@ -43,7 +43,7 @@ def labelled(
     rows = read(path, kind, options, out / "cache", TEST_SHARE, progress)
     if not rows.labelled or rows.train.labels is None or rows.test.labels is None:
         raise DataError(f"{path} has no labels of two classes or more, which an audit is made by; name a label column")
-    return Rows(_known(rows.train), _known(rows.test), True, False), kind
+    return Rows(_known(rows.train), _known(rows.test), True, rows.apart), kind
 
 
 def number_of(name: str | int, names: list[str], what: str) -> int:

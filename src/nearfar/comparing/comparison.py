@@ -14,7 +14,8 @@ from ..evaluation.metric import plain
 from ..run import save
 from .measuring import Measured
 
-QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r")
+SEARCH = ("search_ndcg@10", "search_hit@1")
+QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r", *SEARCH)
 GEOMETRY = ("effective_rank", "uniformity")
 LEVEL = 0.05
 RESAMPLES = 2000  # p-values go down to 1 / 2001, which leaves room for Holm's correction over dozens of methods
@@ -134,7 +135,7 @@ class Comparison:
 
     @property
     def quality(self) -> list[str]:
-        """The metrics that need labels, as far as they were measured."""
+        """The metrics that need labels or pairs, as far as they were measured."""
         return [key for key in QUALITY if any(line.metric(key) for line in self.lines)]
 
     @property

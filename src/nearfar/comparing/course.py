@@ -112,6 +112,7 @@ class Course:
             "modality": self.plan.modality,
             "cache": str(self.out / "cache"),
             "share": TEST_SHARE,
+            "held_out": self.plan.shared.get("held_out", 0.0),
             "out": str(run),
             "method": one.method,
             "encoder": self.plan.encoder,

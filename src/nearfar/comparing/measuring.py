@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation import Metric, bootstrap_mean, evaluate_vectors
+from ..evaluation import EvaluationSettings, Metric, bootstrap_mean, evaluate_vectors
+from ..matching import evaluations
 from ..run import save
 from .rows import Rows
 
@@ -63,7 +64,13 @@ def measure(
         probes=PROBES if rows.labelled else ("geometry",), classes=rows.train.classes or None, progress=report,
         **settings,
     )  # fmt: skip
-    measured = Measured(found.metrics, found.scores, found.verdict, found.notes)
+    metrics, scored, notes = found.metrics, found.scores, found.notes
+    if rows.matches is not None:
+        look = {"search": vectors}
+        searched = evaluations(rows.matches, ("search",), EvaluationSettings(**settings), look, say)[0]["search"]
+        metrics, scored = {**searched.metrics, **metrics}, {**searched.scores, **scored}
+        notes = [*searched.notes, *notes]
+    measured = Measured(metrics, scored, found.verdict, notes)
     content = io.BytesIO()
     np.savez_compressed(content, **measured.scores)  # type: ignore[arg-type]
     save(scores, content.getvalue())

@@ -146,8 +146,8 @@ def contenders(
     """
     if not asked:
         raise ConfigError(f"name the methods to compare, such as {', '.join(list(catalogue())[:3])}")
-    if any("held_out" in given for given in (shared, *own.values(), *(_parts(one)[1] for one in asked))):
-        raise ConfigError("held_out is of fit; compare measures all methods on the same rows")
+    if any("held_out" in given for given in (*own.values(), *(_parts(one)[1] for one in asked))):
+        raise ConfigError("held_out is the same for all, which are measured on the same rows; set it for all")
     for method in own:
         find(method)
         if method not in [_parts(one)[0] for one in asked]:

@@ -67,7 +67,8 @@ def compare(
         own: settings of all variants of one method: `{"swav": {"prototypes": 64}}`.
         per_class, k: of the few-label and the kNN probe; 10 and 20, or fewer where the data have fewer.
         on_step: gets a line for every run that is over.
-        settings: any setting of `fit`; one that only some methods know goes to those.
+        settings: any setting of `fit`; one that only some methods know goes to those. With `held_out` a share of the
+            pairs is kept from all methods and searched, the same share whatever the seeds.
 
     Raises:
         ConfigError: an unknown method or setting, more rows in a batch than there are, or a folder with another
@@ -76,6 +77,7 @@ def compare(
     >>> print(compare("photos/", ["simclr", "moco", "swav"], budget="5m"))    # doctest: +SKIP
     """
     path, made_budget = locate(data), budget_of(steps, epochs, budget)
+    held_out = TrainingSettings(**{"held_out": settings.pop("held_out", 0.0)}).held_out
     if seeds < 1:
         raise ConfigError(f"seeds says how often each method is trained: 1 or more, not {seeds}")
     kind = modalities.find(modality) if modality else modalities.recognise(path, settings)
@@ -86,7 +88,7 @@ def compare(
     with alone(out, say) as hold:
         options = kind.Options(**{k: v for k, v in settings.items() if k in kind.Options.model_fields})
         bars = Progress(len(chosen) * seeds, progress, say, made_budget.seconds)
-        rows = row_parts.read(path, kind, options, out / "cache", TEST_SHARE, bars.shown)
+        rows = row_parts.read(path, kind, options, out / "cache", TEST_SHARE, bars.shown, held_out)
         with preserved():
             wanted = encoder and starting.full_name(encoder)
             name, _, start = starting.build(kind, wanted, rows.train.describe(), options)
@@ -99,7 +101,7 @@ def compare(
             contenders=chosen,
             seeds=list(range(seed, seed + seeds)),
             budget=made_budget,
-            shared=settings,
+            shared={**settings, "held_out": held_out} if held_out else settings,
             left_out=left_out,
             measuring=_measuring(rows, per_class, k),
             fingerprint=rows.train.fingerprint() + rows.test.fingerprint(),
@@ -218,7 +220,7 @@ def _facts(rows: Rows) -> dict[str, Any]:
         "train": rows.train.describe(),
         "learned_from": len(rows.train),
         "scored_on": len(rows.test),
-        "split": "" if rows.whole else f"{TEST_SHARE:.0%} of every class held out before training",
+        "split": "" if rows.whole else f"{rows.apart} held out before training",
         "labelled": rows.labelled,
         "cpus": os.cpu_count(),
     }
@@ -233,9 +235,9 @@ def _notes(plan: Plan, rows: Rows) -> list[str]:
         f"each method learned from the same {plural(len(rows.train), 'row')} ({facts['kind']}, {shape}) with encoder "
         f"{plan.encoder}, batches of {batch}, for {plan.budget}"
         + (f", {len(plan.seeds)} times with seeds {plan.seeds[0]} to {plan.seeds[-1]}" if len(plan.seeds) > 1 else "")
-        + (f"; scored on {len(rows.test):,} others" if rows.labelled else "")
+        + (f"; scored on {len(rows.test):,} others" if rows.scored else "")
     ]
-    if rows.labelled:
+    if rows.scored:
         notes.append(
             "[low, high] is the 95% interval over the scored rows"
             + ("; ± is the standard deviation over seeds" if len(plan.seeds) > 1 else "")
@@ -247,9 +249,14 @@ def _notes(plan: Plan, rows: Rows) -> list[str]:
         notes.append(
             "the data have no labels of two or more classes, so only the geometry of the vectors was measured: it can "
             "show a collapse, but not which method is better"
+            + (
+                "; of these pairs some can be kept and searched: set held_out=0.2"
+                if len(rows.train.parts()) > 1
+                else ""
+            )
         )
     if not rows.whole:
-        notes.append(f"{TEST_SHARE:.0%} of every class were held out before training, as there is no test part")
+        notes.append(f"{rows.apart} were held out before training, as there is no test part")
     notes += [
         f"{key} is no setting of {', '.join(names)}, which trained without it" for key, names in plan.left_out.items()
     ]

@@ -176,7 +176,7 @@ def _rows(job: dict[str, Any]) -> Rows:
     settings = {key: value for key, value in job["settings"].items() if key not in ("steps", "epochs")}
     groups = TrainingSettings, kind.Options, modality.Options, PretextOptions, MiningSettings
     options = sort_settings(settings, *groups)[2]
-    return read(Path(job["data"]), modality, options, Path(job["cache"]), job["share"], False)
+    return read(Path(job["data"]), modality, options, Path(job["cache"]), job["share"], False, job["held_out"])
 
 
 def _fit(job: dict[str, Any], rows: Rows, out: Path, watch: Any, settings: dict[str, Any]) -> Run:

@@ -20,7 +20,8 @@ from nearfar.report.plots import Line, chart
 from nearfar.report.text import definitions, duration, esc, num, plural, section
 
 Entry = Mapping[str, Any]
-_QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r")
+_SEARCH = ("search_ndcg@10", "search_hit@1")
+_QUALITY = ("knn_accuracy", "linear_accuracy", "fewshot_accuracy", "recall@1", "map@r", *_SEARCH)
 _GEOMETRY = ("effective_rank", "uniformity")
 _UNTRAINED = "untrained encoder"
 
@@ -61,7 +62,7 @@ class _Page:
         self.looks = {line["name"]: number for number, line in enumerate(self.contenders)}
         measured = [key for key in (*_QUALITY, *_GEOMETRY) if any(key in line["metrics"] for line in self.lines)]
         self.quality = [key for key in measured if key in _QUALITY]
-        # Where there are labels, one figure of the geometry is enough: it cannot say who is better.
+        # Where there are labels or pairs, one figure of the geometry is enough: it cannot say who is better.
         self.keys = [*self.quality, _GEOMETRY[0]] if self.quality else measured
         self.headline = str(data["headline"])
         self.labels = labels([line["name"] for line in self.lines])
