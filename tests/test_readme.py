@@ -86,6 +86,9 @@ def write_pictures(folder: Path) -> None:
             file = Path("photos") / name / f"{number:02}.png"
             Image.fromarray(images[row]).save(folder / file)
             rows.append(f"{file},{name}")
+            inside = folder / "places" / ("photo", "paint", "sketch")[number % 3] / name
+            inside.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[row] // (1 + number % 3)).save(inside / file.name)
     (folder / "photos.csv").write_text("\n".join(rows) + "\n")
     chosen = np.flatnonzero(labels < 3)[:ITEMS], np.flatnonzero(test_labels < 3)[:ITEMS]
     parts = {
@@ -315,6 +318,7 @@ SETTINGS = {
     "training": TrainingSettings,
     "images": ImageOptions,
     "pretext": methods.PretextOptions,
+    "domains": methods.DomainOptions,
     **{name: method.Options for name, method in methods.catalogue().items()},
 }
 

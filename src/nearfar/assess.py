@@ -172,6 +172,8 @@ def evaluate(
             return _matched(run, matches, probes, chosen, baselines, devices, progress, say, rerank, words)
         if rerank is not None:
             raise ConfigError("what a search finds is put in order; these data say of classes, not of what is relevant")
+        if test is None and first.domains is not None:
+            first, other = _by_domain(run, first, other)
         train, held = _labelled(first, other, test_share, chosen.seed)
     probes = probes or PROBES
     looks = _looks(run, baselines, devices)
@@ -195,6 +197,8 @@ def evaluate(
                     look.vectors(train, progress), train.labels, vectors, held.labels,
                     probes=of_vectors, classes=train.classes or None, progress=report, **chosen.of_vectors(),
                 )  # fmt: skip
+            if "linear" in of_vectors and train.domains is not None:
+                result.add_domains(look.vectors(train, progress), train.domains, chosen.resamples, chosen.seed)
             if "finetune" in probes and look.method is not None:
                 look.finetune(result, train, held, chosen, report, progress)
             if masks is not None:
@@ -344,6 +348,17 @@ def _reordered(
         resamples=chosen.resamples,
         seed=chosen.seed,
     )
+
+
+def _by_domain(run: Run, train: Source, held: Source | None) -> tuple[Source, Source | None]:
+    """Rows of the domains that the run has learned from, and of those that it was to leave out, where there are any."""
+    names = [name for name in run.domains.leave_out if name in train.domain_names]
+    if not names or len(names) == len(train.domain_names):
+        return train, held
+    kept, out = run.domains.model_copy(update={"leave_out": names}).apart(train)
+    assert out is not None
+    out.details["path"] = f"{train.details.get('path', 'the data')} ({', '.join(names)})"
+    return kept, out
 
 
 def _labelled(train: Source, held: Source | None, test_share: float, seed: int) -> tuple[Source, Source]:

@@ -18,11 +18,13 @@ from .alternating import Alternation, Turns
 from .contrast import Strategy
 from .data.source import Source
 from .data.split import apart_by_id
-from .errors import ConfigError
+from .errors import ConfigError, DataError
+from .methods import AROUND, innermost
 from .methods.ar2 import AR2
 from .methods.method import Method
 from .methods.pnda import PNDA
 from .mining.settings import MiningSettings
+from .modalities import Modality, Views
 from .renewing import Renewal, planned
 from .teaching import Taught
 from .training import Interrupted, Trainer, TrainingSettings
@@ -52,6 +54,30 @@ def parts_of(source: Source, training: TrainingSettings) -> tuple[np.ndarray, np
     if len(source.parts()) < 2:
         raise ConfigError(f"held_out keeps pairs out of training, and these {source.kind} are no pairs; leave it out")
     return apart_by_id(source.ids, training.held_out, training.seed)
+
+
+def check_labels(kind: type[Method], source: Source) -> None:
+    """Refuse data without the labels that a method learns from."""
+    if kind.supervised and (source.labels is None or len(np.unique(source.labels[source.labels >= 0])) < 2):
+        raise DataError(
+            f"{kind.name} learns from labels of two or more classes and these data have "
+            f"{'none' if source.labels is None else 'one class'}; use simclr, class folders, or --label-column"
+        )
+
+
+def check_views(kind: type[Method], modality: Modality, views: Views) -> None:
+    """Refuse views without what a method asks of them, or with what it has no use for."""
+    if "far" in getattr(views, "roles", ()) and not kind.takes_far:
+        raise ConfigError(
+            f"{kind.name} has no use for what these data give as far from their items; use the method pairs, or leave "
+            "those columns out"
+        )
+    lacking = [asked for asked in kind.asks if not hasattr(views, asked)]
+    if lacking:
+        raise ConfigError(
+            f"{kind.name} asks for views {' and '.join(lacking)}, which those of {modality.name} do not offer; see "
+            "nearfar methods --grid for what runs on what"
+        )
 
 
 def trainer_of(
@@ -109,7 +135,7 @@ def trainer_of(
                 "writes them"
             )
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
-    identity |= {k: run.config[k] for k in ("start", "pretext", "teacher") if k in run.config}
+    identity |= {k: run.config[k] for k in ("start", *AROUND, "teacher") if k in run.config}
     if mining.given():
         identity["mining"] = mining.given()
     looking: Watch | None = renewal.watch() if isinstance(renewal, Alternation) else None
@@ -134,8 +160,9 @@ def train(run: Run, trainer: Trainer, source: Source, team: Team, resume: bool) 
         except Interrupted as stop:
             stop.args = (f"{stop}: nearfar fit --resume {run.path}",)
             raise
-        if isinstance(trainer.method, PNDA) and trainer.method.judge is not None and team.first:
-            _write_turned(run.path / TURNED, trainer.method, source)
+        method = innermost(trainer.method)
+        if isinstance(method, PNDA) and method.judge is not None and team.first:
+            _write_turned(run.path / TURNED, method, source)
     run.__dict__.pop("method", None)
 
 

@@ -26,7 +26,7 @@ SHOWN = (
     *("clustering_accuracy", "clustering_nmi", "clustering_ari", "clustering_silhouette"),
     *("linear_macro_precision", "linear_macro_recall", "linear_macro_f1", "fewshot_macro_f1"),
     "finetune_macro_f1",
-    *("effective_rank", "uniformity"),
+    *("effective_rank", "uniformity", "domains_accuracy"),
 )
 
 

@@ -19,11 +19,11 @@ from .data import bundled
 from .data.source import Source, require
 from .embedding import embed_rows
 from .errors import ConfigError, DataError, NearfarError
-from .fitting import TURNED, parts_of, team_for, train, trainer_of
+from .fitting import TURNED, check_labels, check_views, parts_of, team_for, train, trainer_of
 from .methods.method import Method
 from .mining.settings import MiningSettings
 from .modalities import Modality, Searchable
-from .settings import sort_settings
+from .settings import Settings, sort_settings
 from .starting import CONFIG
 from .training import TrainingSettings, load_checkpoint
 from .training.checkpoint import checkpoint_paths, write_whole
@@ -133,6 +133,11 @@ class Run:
             raise DataError(f"{file} is damaged: {error}; remove the lines that are not JSON") from None
 
     @property
+    def domains(self) -> methods.DomainOptions:
+        """What was made of the domains of the data."""
+        return methods.DomainOptions(**self.config.get("domains", {}))
+
+    @property
     def start(self) -> dict[str, Any] | None:
         """Which given weights the encoder started from (see `nearfar.starting.build`); None for random ones."""
         return self.config.get("start")
@@ -156,7 +161,7 @@ class Run:
                 kept = self.path / starting.KEPT
                 encoder = starting.blank(self.modality, name, self.start, facts, self.options, kept)
             method = kind(encoder, kind.Options(**self.config["method_options"]))
-            return methods.with_tasks(method, methods.PretextOptions(**self.config.get("pretext", {})))
+            return methods.around(method, self.config)
 
     @cached_property
     def method(self) -> Method:
@@ -325,16 +330,26 @@ def _begin(
     kind = methods.find(method)
     made = modalities.find(modality) if modality else recognised(data, settings)
     settings = settings if team.alone else {**settings, "devices": team.world}
-    groups = TrainingSettings, kind.Options, made.Options, MiningSettings, methods.PretextOptions
-    training, method_options, options, mining, tasks = sort_settings(
+    groups: list[type[Settings]] = [
+        TrainingSettings,
+        kind.Options,
+        made.Options,
+        MiningSettings,
+        *methods.AROUND.values(),
+    ]
+    training, method_options, options, mining, *beside = sort_settings(
         settings, *groups, elsewhere=modalities.elsewhere(made)
     )
+    around: dict[str, Any] = {name: said for name, said in zip(methods.AROUND, beside, strict=True) if said.asked}
     out = Path(out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{method}").expanduser()
     _check_free(out)
     if training.held_out and isinstance(data, Source):
         raise ConfigError("held_out is for data on disk; of data in memory keep rows out yourself: source.select(rows)")
     source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress, training)
-    _check_labels(kind, source)
+    source = around.get("domains", methods.DomainOptions(**{})).learned(source)
+    if mining.batches != "random" and around.get("domains") and around["domains"].even_domains:
+        raise ConfigError("even_domains and batches both say what a batch holds; leave out one of them")
+    check_labels(kind, source)
     facts = source.describe()
     method_options = method_options.for_batch(min(training.batch_size, len(source)))
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
@@ -342,7 +357,7 @@ def _begin(
     with preserved():
         seed_all(training.seed)
         encoder_name, net, start = starting.build(made, encoder and starting.full_name(encoder), facts, options)
-    _check_views(kind, made, made.views(facts, method_options.views, options, net))
+    check_views(kind, made, made.views(facts, method_options.views, options, net))
     if start is not None:
         usual = getattr(net, "fine_tuning", starting.FINE_TUNING)
         training = TrainingSettings(**{**usual, **TrainingSettings.among(settings)})
@@ -362,7 +377,7 @@ def _begin(
         "method_options": method_options.model_dump(),
         "options": options.model_dump(),
         **({"mining": mining.given()} if mining.given() else {}),
-        **({"pretext": tasks.model_dump()} if tasks.weights else {}),
+        **{name: said.model_dump() for name, said in around.items()},
         **({"teacher": teacher} if teacher is not None else {}),
         "source": facts,
     }
@@ -407,7 +422,8 @@ def _found(out: str | Path, data: Source | None, progress: bool | None) -> tuple
     # Read as for `fit`, so that what it has decoded is found; a shape that has changed is data that have changed.
     given, training = run.config["data"] if data is None else data, TrainingSettings(**run.config["training"])
     source = _training_source(given, run.modality, run.options, run.path / "cache", progress, training)
-    _check_labels(methods.find(run.config["method"]), source)
+    source = run.domains.learned(source)
+    check_labels(methods.find(run.config["method"]), source)
     return run, source
 
 
@@ -469,28 +485,6 @@ def _check_start(share: float | None, start: dict[str, Any] | None) -> None:
         raise ConfigError(
             "average_with_start is set, but the encoder starts from random weights; start from NAME:pretrained, "
             "NAME@FILE.safetensors or a run"
-        )
-
-
-def _check_labels(kind: type[Method], source: Source) -> None:
-    if kind.supervised and (source.labels is None or len(np.unique(source.labels[source.labels >= 0])) < 2):
-        raise DataError(
-            f"{kind.name} learns from labels of two or more classes and these data have "
-            f"{'none' if source.labels is None else 'one class'}; use simclr, class folders, or --label-column"
-        )
-
-
-def _check_views(kind: type[Method], modality: modalities.Modality, views: modalities.Views) -> None:
-    if "far" in getattr(views, "roles", ()) and not kind.takes_far:
-        raise ConfigError(
-            f"{kind.name} has no use for what these data give as far from their items; use the method pairs, or leave "
-            "those columns out"
-        )
-    lacking = [asked for asked in kind.asks if not hasattr(views, asked)]
-    if lacking:
-        raise ConfigError(
-            f"{kind.name} asks for views {' and '.join(lacking)}, which those of {modality.name} do not offer; see "
-            "nearfar methods --grid for what runs on what"
         )
 
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nearfar.data.batch import Batch
-from nearfar.methods import Method, PretextOptions, catalogue, with_tasks
+from nearfar.methods import AROUND, Method, around, catalogue
 from nearfar.modalities.text.encoders.scratch import Recurrent
 
 STEPS, ROWS, CLASSES = 3, 12, 3
@@ -57,7 +57,7 @@ class Trial:
     dealt: tuple[int, ...] = (6, 6)
     strategy: str = "gathered"
     options: dict[str, Any] = field(default_factory=dict)
-    tasks: dict[str, float] = field(default_factory=dict)
+    tasks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -70,12 +70,12 @@ class Trial:
         options = {k: v for k, v in SMALL.items() if k in kind.Options.model_fields}
         encoder = Recurrent(8, dropout=0.0) if self.words else Encoder()
         made = kind(encoder, kind.Options(**{**options, **OWN.get(self.method, {}), **self.options}))
-        return with_tasks(made, PretextOptions(**self.tasks)).double()
+        return around(made, {name: group.among(self.tasks) for name, group in AROUND.items()}).double()
 
     @property
     def words(self) -> bool:
         """Whether its rows are texts."""
-        return bool(self.tasks) or "of_words" in catalogue()[self.method].asks
+        return bool({"masked", "next_word"} & set(self.tasks)) or "of_words" in catalogue()[self.method].asks
 
 
 DEALT = ((6, 6), (9, 3), (12, 0))
@@ -96,6 +96,8 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("pal", (5, 7), "ring", {"objective": "VICReg"}),
     Trial("densecl", (5, 7), "ring", {"far_cells": "batch"}),
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
+    Trial("supcon", (5, 7), "gathered", tasks={"penalty": "coral"}),
+    Trial("moco", (12, 0), "ring", tasks={"penalty": "mmd", "penalty_weight": 0.5}),
     Trial("pairs", (5, 7), "ring", tasks={"masked": 0.1, "masked_share": 0.5}),
     Trial("supcon", (12, 0), "gathered", tasks={"next_word": 0.1}),
     Trial("simcse", (5, 7), "ring", {"guide": 0.5, "band_weight": 1.0, "hinge_weight": 1.0, "noise_steps": 2}),
@@ -116,7 +118,10 @@ def batch(step: int, rows: slice, words: bool = False) -> Batch:
     corners = [5 * torch.rand(ROWS, 2, dtype=torch.float64, generator=draw) for _ in ROLES]
     boxes = [torch.cat([corner, corner + 9], 1)[rows] for corner in corners]
     taught = torch.randn(ROWS, 1, 3, dtype=torch.float64, generator=draw)
-    return Batch([view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes, taught=taught[rows])
+    domains = torch.arange(ROWS) // 2 % 3 - 1
+    return Batch(
+        [view[rows] for view in views], ids[rows], labels[rows], ROLES, boxes, None, taught[rows], domains[rows]
+    )
 
 
 def train(method: Method, rows: slice, words: bool = False) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
@@ -125,7 +130,7 @@ def train(method: Method, rows: slice, words: bool = False) -> tuple[list[dict[s
     torch.manual_seed(1)
     said = []
     for step in range(STEPS):
-        mine = batch(step, rows, words)
+        mine = method.prepare(batch(step, rows, words))
         optimiser.zero_grad()
         contrast = method.contrast([method.project(view) for view in mine.views], mine)
         contrast.loss.backward()

@@ -65,6 +65,10 @@ def fit(
 ) -> None:
     """Learn vectors from DATA into a run folder, or continue one with --resume.
 
+    Further settings by --set: those of the method (nearfar methods NAME), of the data and of training; around any
+    method masked and next_word (texts), and where data say domains (domain_column=, folders=domain/label) penalty=coral
+    or mmd with penalty_weight, even_domains and leave_out.
+
     Under torchrun all its processes share every batch, as with --devices.
     """
     from .. import reporting

@@ -48,6 +48,9 @@ def methods(
     elif name is None:
         for n, m in room.catalogue().items():
             typer.echo(f"{n:<8} near: {m.near}; far: {m.far}; {m.source.split(',')[0]}")
+        typer.echo("\nAround any of them, by --set:")
+        for key, field in ((k, f) for group in room.AROUND.values() for k, f in group.model_fields.items()):
+            typer.echo(f"{key:<16} {field.description}")
     else:
         typer.echo(_made(room.find(name)).describe())
 

@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from ..data import bundled
 from ..errors import ConfigError, DataError
-from ..methods import Method, PretextOptions, catalogue, find
+from ..methods import AROUND, Method, catalogue, find
 from ..mining.settings import OF_REFRESH, MiningSettings
 from ..modalities import Modality, elsewhere
-from ..settings import sort_settings
+from ..settings import Settings, sort_settings
 from ..training import TrainingSettings
 
 FORMAT = 1
@@ -153,7 +153,8 @@ def contenders(
         if method not in [_parts(one)[0] for one in asked]:
             raise ConfigError(f"there are settings for {method!r}, which is not among the methods compared")
     kinds = {method: find(method) for method in (_parts(one)[0] for one in asked)}
-    common = {*TrainingSettings.model_fields, *modality.Options.model_fields, *PretextOptions.model_fields}
+    common = {*TrainingSettings.model_fields, *modality.Options.model_fields}
+    common |= {name for group in AROUND.values() for name in group.model_fields}
     knows = {method: common | set(kind.Options.model_fields) | _of_mining(kind) for method, kind in kinds.items()}
     made: list[Contender] = []
     left_out: dict[str, list[str]] = {}
@@ -169,7 +170,13 @@ def contenders(
             else:
                 fits[key] = shared[key]  # nobody knows it: let the check below say so
         settings = {**fits, **special}
-        groups = TrainingSettings, kinds[method].Options, modality.Options, PretextOptions, MiningSettings
+        groups: list[type[Settings]] = [
+            TrainingSettings,
+            kinds[method].Options,
+            modality.Options,
+            *AROUND.values(),
+            MiningSettings,
+        ]
         try:
             mining: MiningSettings = sort_settings(settings, *groups, elsewhere=elsewhere(modality))[-1]
         except ConfigError as error:

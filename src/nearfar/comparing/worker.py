@@ -23,10 +23,10 @@ import torch
 
 from .. import modalities
 from ..evaluation import effective_rank, knn_predict
-from ..methods import Method, PretextOptions, find
+from ..methods import AROUND, Method, find
 from ..mining.settings import MiningSettings
 from ..run import Run, fit, resume, save
-from ..settings import sort_settings
+from ..settings import Settings, sort_settings
 from ..training import Interrupted, TrainingSettings, load_checkpoint
 from .rows import Rows, learned, read, sample
 
@@ -174,7 +174,7 @@ def _rows(job: dict[str, Any]) -> Rows:
     modality = modalities.find(job["modality"])
     kind = find(job["method"])
     settings = {key: value for key, value in job["settings"].items() if key not in ("steps", "epochs")}
-    groups = TrainingSettings, kind.Options, modality.Options, PretextOptions, MiningSettings
+    groups: list[type[Settings]] = [TrainingSettings, kind.Options, modality.Options, *AROUND.values(), MiningSettings]
     options = sort_settings(settings, *groups)[2]
     return read(Path(job["data"]), modality, options, Path(job["cache"]), job["share"], False, job["held_out"])
 

@@ -29,6 +29,7 @@ class Batch:
         boxes: for every view (B, 4) where in its items it was cut, top, left, bottom, right in their own units; of a
             mirrored view left is the larger one. None where views do not say it.
         targets: (B,) how alike the first two views of each item are, in the data's own units; None where nobody said.
+        domains: (B,) int64, where each item comes from (a hospital, a camera), with -1 for unknown, or None.
         taught: (B, P, D) what a teacher makes of the P parts of each item, one for all views or one for each; None
             where there is no teacher.
 
@@ -48,9 +49,10 @@ class Batch:
     boxes: list[Tensor] | None = None
     targets: Tensor | None = None
     taught: Tensor | None = None
+    domains: Tensor | None = None
 
     def __post_init__(self) -> None:
-        given = [column for column in (self.labels, self.targets, self.taught) if column is not None]
+        given = [column for column in (self.labels, self.targets, self.taught, self.domains) if column is not None]
         lengths = [len(column) for column in (*self.views, *given)]
         if not self.views or any(length != len(self.ids) for length in lengths):
             raise DataError(f"a batch of {len(self.ids)} ids has columns of lengths {lengths}")
@@ -104,4 +106,5 @@ class Batch:
             None if self.boxes is None else [box.to(device, non_blocking=non_blocking) for box in self.boxes],
             None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
             None if self.taught is None else self.taught.to(device, non_blocking=non_blocking),
+            None if self.domains is None else self.domains.to(device, non_blocking=non_blocking),
         )

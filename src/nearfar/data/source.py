@@ -7,13 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from mmap import mmap
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from nearfar.data.labels import encode_labels, renumber
 from nearfar.errors import DataError
 
+S = TypeVar("S", bound="Source")
 EXAMPLES = 20  # how many skipped items describe() lists
 
 
@@ -35,6 +37,9 @@ class Source:
         classes: names of the labels, [] when there are none.
         names: N texts for people: a file path, or "file.npz[17]".
         targets: (N,) float32, how alike the parts of an item are where it has two; None where nobody said.
+        domains: (N,) int64, where each item comes from (a hospital, a camera), with -1 for unknown; None where nobody
+            said. See `in_domains`.
+        domain_names: names of the domains, [] when there are none.
         skipped: what was found but could not be read.
         details: further JSON-able facts for `describe`.
 
@@ -42,6 +47,8 @@ class Source:
     """
 
     targets: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    domain_names: Sequence[str] = ()
     named = True  # False where names are cut from the content, so that other items may have the same
 
     def __init__(
@@ -83,6 +90,34 @@ class Source:
         """These items and those of others of the same kind and shape behind them, without labels and names."""
         raise NotImplementedError
 
+    def in_domains(self: S, values: Sequence[Any] | np.ndarray | None, where: str = "domains") -> S:
+        """Say of every item where it comes from, by name or number, blank or -1 for unknown; returns itself.
+
+        Args:
+            values: N domains, or None, which changes nothing. where: what an error message calls them.
+
+        Raises:
+            DataError: not one for each item, or lists in place of names.
+
+        >>> source = ArraySource("images", np.zeros((3, 1, 2, 2), np.uint8)).in_domains(["sketch", "", "photo"])
+        >>> source.domains.tolist(), source.domain_names
+        ([1, -1, 0], ['photo', 'sketch'])
+        """
+        if values is None:
+            return self
+        if len(values) != len(self):
+            raise DataError(f"{where}: {len(values)} domains for {len(self)} items; there must be one for each item")
+        if any(isinstance(value, list | dict) for value in values):
+            raise DataError(f"{where}: a list where the name of a domain should be; write one name in each row")
+        self.domains, self.domain_names = encode_labels(values, where)
+        return self
+
+    def _of(self: S, source: Source, index: np.ndarray) -> S:
+        """The same with the domains of some items of another source."""
+        if source.domains is not None:
+            self.domains, self.domain_names = source.domains[index], source.domain_names
+        return self
+
     def parts(self) -> list[Source]:
         """Each part of the items, such as the two of a pair, as a source of its own; itself where they have one."""
         return [self]
@@ -113,6 +148,8 @@ class Source:
         header = {"kind": self.kind, "shape": self._shape(), "items": len(self), "classes": self.classes}
         parts = [json.dumps(header, sort_keys=True).encode(), self.ids.tobytes(), self._content()]
         parts.append(b"none" if self.labels is None else self.labels.tobytes())
+        if self.domains is not None:
+            parts.append(self.domains.tobytes())
         for part in parts:
             digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
@@ -133,6 +170,7 @@ class Source:
             "largest_id": int(self.ids.max(initial=-1)),
             "skipped": len(self.skipped),
             "skipped_examples": [asdict(item) for item in self.skipped[:EXAMPLES]],
+            **({} if self.domains is None else {"domains": list(self.domain_names)}),
             **self.details,
         }
 
@@ -200,7 +238,7 @@ class ArraySource(Source):
             skipped=self.skipped,
             details=self.details,
             digests=self._digests,
-        )
+        )._of(self, chosen)
 
     def joined(self, others: Sequence[Source]) -> ArraySource:
         """See `Source.joined`.
@@ -248,6 +286,16 @@ class _Mapped:
     dtype: str
     offset: int
     shape: tuple[int, ...]
+
+
+def number_alike(train: Source, test: Source) -> None:
+    """Express labels and domains of the test part in the numbering of the training part, which both share then."""
+    if test.labels is not None:
+        test.labels, merged = renumber(test.labels, test.classes, train.classes)
+        train.classes, test.classes = merged, list(merged)
+    if test.domains is not None:
+        test.domains, merged = renumber(test.domains, test.domain_names, train.domain_names)
+        train.domain_names, test.domain_names = merged, list(merged)
 
 
 def row_digests(array: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ SECTIONS = {
     "Pairs": ("pairs_average_precision", "pairs_accuracy", "pairs_f1"),
     "Search": ("search_ndcg@10", "search_mrr@10", "search_map@100", "search_hit@1", "search_recall@10"),
     "Geometry": ("effective_rank", "uniformity"),
+    "Domains": ("domains_accuracy",),
 }
 
 

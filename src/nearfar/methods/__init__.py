@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import ConfigError
 from .ar2 import AR2
+from .around import Around, AroundOptions, innermost
 from .barlow import Barlow
 from .byol import BYOL
 from .compcse import CompCSE
@@ -15,6 +18,7 @@ from .densecl import DenseCL
 from .diffcse import DiffCSE
 from .dino import DINO
 from .distil import Distil
+from .domains import Across, DomainOptions, across_domains
 from .gml import LongTail
 from .invp import InvP
 from .method import Contrast, Method, MethodOptions
@@ -92,6 +96,16 @@ def catalogue() -> dict[str, type[Method]]:
     return {m.name: m for m in _METHODS}
 
 
+AROUND: dict[str, type[AroundOptions]] = {"pretext": PretextOptions, "domains": DomainOptions}
+"""Settings of what can stand around any method, by the group of a run's configuration that they are in."""
+
+
+def around(method: Method, settings: Mapping[str, Any]) -> Method:
+    """The method with what such settings ask for around it; the method itself where they ask for nothing."""
+    method = with_tasks(method, PretextOptions(**settings.get("pretext", {})))
+    return across_domains(method, DomainOptions(**settings.get("domains", {})))
+
+
 def find(name: str) -> type[Method]:
     """The method of that name.
 
@@ -108,6 +122,7 @@ def find(name: str) -> type[Method]:
 
 __all__ = [
     "AR2",
+    "AROUND",
     "AXES",
     "BYOL",
     "CPC",
@@ -118,6 +133,9 @@ __all__ = [
     "PNDA",
     "TSDAE",
     "WMSE",
+    "Across",
+    "Around",
+    "AroundOptions",
     "Barlow",
     "Beside",
     "ClusterNS",
@@ -127,6 +145,7 @@ __all__ = [
     "DenseCL",
     "DiffCSE",
     "Distil",
+    "DomainOptions",
     "ESimCSE",
     "GSInfoNCE",
     "InvP",
@@ -151,8 +170,11 @@ __all__ = [
     "Triplet",
     "VICReg",
     "WhitenedCSE",
+    "across_domains",
+    "around",
     "catalogue",
     "find",
+    "innermost",
     "recipe_of",
     "with_tasks",
 ]

@@ -177,6 +177,10 @@ class Method(nn.Module):
         """Which rows of the data a step sees: every row once per epoch, in random order."""
         return EpochSampler(len(source), batch_size, seed)
 
+    def prepare(self, batch: Batch) -> Batch:
+        """What is made of a batch on the device before its views are projected; by most methods nothing."""
+        return batch
+
     def after_step(self, step: int, total_steps: int) -> None:
         """Called after the update of every step: moving copies, queues."""
 

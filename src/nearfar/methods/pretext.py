@@ -8,18 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from ..data.sampling import BoundSampler, EpochSampler, PlannedSampler
-from ..data.source import Source
 from ..models import Draws
-from ..settings import Settings
+from .around import Around, AroundOptions, by_name, without
 from .method import Contrast, Method
 from .words import MaskedWords, NextWords, beside, needs_words
 
-# What a method says of itself with a value that holds where it says nothing, which would hide it.
-_SAID = [name for name in Method.__annotations__ if hasattr(Method, name)]
 
-
-class PretextOptions(Settings):
+class PretextOptions(AroundOptions):
     """Tasks beside the contrast of any method, for encoders of words."""
 
     masked: float = Field(0.0, ge=0, description="weight of guessing masked words beside the contrast")
@@ -31,8 +26,13 @@ class PretextOptions(Settings):
         """Of the tasks that are asked for."""
         return {name: weight for name in ("masked", "next_word") if (weight := getattr(self, name))}
 
+    @property
+    def asked(self) -> bool:
+        """Whether any task is."""
+        return bool(self.weights)
 
-class Beside(Method):
+
+class Beside(Around):
     """A method with tasks beside its contrast, which its encoder learns as well. Each encodes every view once more.
 
     Attributes:
@@ -43,10 +43,9 @@ class Beside(Method):
     """
 
     def __init__(self, method: Method, options: PretextOptions) -> None:
-        nn.Module.__init__(self)
-        vars(self).update({name: getattr(method, name) for name in _SAID})
+        super().__init__(method)
         needs_words(method.encoder, " and ".join(options.weights))
-        self.method, self.weights = method, options.weights
+        self.weights = options.weights
         tasks: dict[str, nn.Module] = {}
         if options.masked:
             tasks["masked"] = MaskedWords(method.encoder, options.masked_share)
@@ -54,25 +53,13 @@ class Beside(Method):
             tasks["next_word"] = NextWords(method.encoder)
         self.tasks, self.salt = nn.ModuleDict(tasks), Draws()
 
-    def __getattr__(self, name: str) -> Any:
-        """What is not here is the method's."""
-        own = self.__dict__["_modules"]
-        return own[name] if name in own else getattr(own["method"], name)
-
-    def sampler(self, source: Source, batch_size: int, seed: int) -> EpochSampler | PlannedSampler | BoundSampler:
-        """That of the method."""
-        return self.method.sampler(source, batch_size, seed)
-
     def project(self, rows: Tensor) -> dict[str, Tensor]:
         """What the method projects, and what the tasks make of the rows."""
-        made = self.method.project(rows)
-        given = made if isinstance(made, dict) else {"projection": made}
-        return {**given, **{name: self._asked(name, rows) for name in self.tasks}}
+        return {**by_name(self.method.project(rows)), **{name: self._asked(name, rows) for name in self.tasks}}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """That of the method, and the tasks beside it."""
-        own = [{key: value for key, value in view.items() if key not in self.tasks} for view in projections]
-        said = self.method.contrast([view["projection"] if len(view) == 1 else view for view in own], batch)
+        said = self.method.contrast([without(view, *self.tasks) for view in projections], batch)
         return beside(said, self, projections, self.weights)
 
     def after_step(self, step: int, total_steps: int) -> None:

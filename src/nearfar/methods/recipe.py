@@ -18,6 +18,7 @@ from ..contrast import Objective
 from ..errors import ConfigError
 from ..models import Centroids, FrozenCopy, LabelledQueue, LinkedBank, MomentumCopy, Prototypes, Queue
 from ..objectives import build, catalogue
+from .around import innermost
 from .method import Method
 
 AXES: dict[str, str] = {
@@ -71,7 +72,7 @@ class Recipe:
 
 
 def recipe_of(method: Method) -> Recipe:
-    """The recipe of a method; tasks of words beside it (`Beside`) are not part of it.
+    """The recipe of a method; what stands around it (`Around`) is not part of it.
 
     >>> from nearfar import methods
     >>> encoder = nn.Linear(4, 8)
@@ -82,7 +83,7 @@ def recipe_of(method: Method) -> Recipe:
     >>> recipe_of(Recipe(**recipe.plain()).build(encoder)) == recipe
     True
     """
-    method = getattr(method, "method", method)
+    method = innermost(method)
     parts = list(_online(method))
     axes = {
         "query": f"a view, through {', '.join(name for name, _ in parts)}",

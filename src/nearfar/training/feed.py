@@ -46,7 +46,8 @@ class Feed:
         """Rows, views, ids, labels and what a teacher says of one step."""
         index = np.asarray(self.sampler.batch(step))
         share = self.team.share(len(index))
-        own, labels, targets = index[share], self.source.labels, getattr(self.source, "targets", None)
+        own, labels = index[share], self.source.labels
+        targets, domains = (getattr(self.source, name, None) for name in ("targets", "domains"))
         views, boxes = self._views_of(index, share, step_generator(self.seed, step))
         batch = Batch(
             views,
@@ -56,6 +57,7 @@ class Feed:
             roles=getattr(self.views, "roles", ()),
             boxes=boxes,
             taught=None if self.taught is None else self.taught(own),
+            domains=None if domains is None else torch.as_tensor(domains[own]),
         )
         return Prepared(step, index, batch)
 

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -132,6 +132,7 @@ class Trainer:
         self.precision = settings.resolve_precision(self.device)
         self.module = method.to(self.device)
         self.method = cast(Method, method)
+        self.prepare: Callable[[Batch], Batch] = getattr(method, "prepare", lambda batch: batch)
         self.order: Order = getattr(method, "order", lambda rows: None)
         self.source = source
         self.feed = Feed(source, views, sampler, settings.seed, self.team, taught)
@@ -284,7 +285,7 @@ class Trainer:
 
     def _step(self, prepared: Prepared, batch: Batch) -> _Step:
         """One update of the weights; ``batch`` is that of ``prepared`` on the device."""
-        settings = self.settings
+        settings, batch = self.settings, self.prepare(batch)
         contrasts: list[Contrast] = []
 
         def loss_of(projections: list[Projection]) -> Tensor:

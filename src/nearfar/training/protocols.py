@@ -31,7 +31,8 @@ class Contrast(Protocol):
 class Method(Protocol):
     """A ``torch.nn.Module`` that also has these; all its memory is in buffers and parameters.
 
-    It may also have ``order(rows) -> (B,)``, numbers such as lengths: rows of similar ones then share micro-batches.
+    It may also have ``order(rows) -> (B,)``, numbers such as lengths: rows of similar ones then share micro-batches;
+    and ``prepare(batch) -> Batch``, what it makes of a batch before the views are projected.
     """
 
     def project(self, rows: Tensor) -> Projection:

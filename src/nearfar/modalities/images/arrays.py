@@ -31,12 +31,14 @@ class Arrays:
         labels: (N,) int64 with -1 for unknown, or None.
         classes: names of the labels.
         key: name of the array of images.
+        domains: (N,) texts or numbers, or None.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     classes: list[str]
     key: str
+    domains: np.ndarray | None = None
 
 
 def has_test_part(path: Path) -> bool:
@@ -46,11 +48,12 @@ def has_test_part(path: Path) -> bool:
 
 
 def read_arrays(path: Path, part: str = "train") -> Arrays:
-    """Read `images` and, if there, `labels` and `classes`; the keys of other parts are `TRAIN_KEYS` and `TEST_KEYS`.
+    """Read `images` and, if there, `labels`, `classes` and `domains`; other parts have `TRAIN_KEYS` and `TEST_KEYS`.
 
     Images are (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1, 3 or 4. Values are whole numbers in 0 .. 255, or
     floats in 0 .. 1 (when none is above 1) or 0 .. 255. Labels are whole numbers or texts, (N,) or (N, 1); with
-    `classes`, an array of names, whole numbers count into it. Pickled objects are never loaded.
+    `classes`, an array of names, whole numbers count into it. Domains (`test_domains` beside `test_labels`, `d_test`
+    beside `y_test`) are whole numbers or texts. Pickled objects are never loaded.
 
     Raises:
         DataError: not an archive, no such array, objects, axes that cannot be told apart, values out of range or not
@@ -69,12 +72,14 @@ def read_arrays(path: Path, part: str = "train") -> Arrays:
         names = None
         if "classes" in archive.files:
             names = [str(name) for name in member(archive, path, "classes", REMEDY).reshape(-1)]
+        beside = found[1].replace("labels", "domains").replace("y_", "d_")
+        domains = member(archive, path, beside, REMEDY).reshape(-1) if beside in archive.files else None
         if found[1] not in archive.files:
-            return Arrays(images, None, [], found[0])
+            return Arrays(images, None, [], found[0], domains)
         labels, classes = _labels(
             member(archive, path, found[1], REMEDY), len(images), names, f"{printable(path)}[{found[1]}]"
         )
-        return Arrays(images, labels, classes, found[0])
+        return Arrays(images, labels, classes, found[0], domains)
 
 
 def fit_rows(images: np.ndarray, size: int, channels: int) -> np.ndarray:

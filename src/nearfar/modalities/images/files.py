@@ -13,6 +13,6 @@ EXTENSIONS = (
 Listing = folders.Listing
 
 
-def list_folder(folder: Path) -> Listing:
+def list_folder(folder: Path, levels: str = "label") -> Listing:
     """The images below a folder; see `folders.list_folder`."""
-    return folders.list_folder(folder, EXTENSIONS, "image")
+    return folders.list_folder(folder, EXTENSIONS, "image", levels)

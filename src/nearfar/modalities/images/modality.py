@@ -13,6 +13,7 @@ from torch import nn
 from ...data.source import ArraySource, Source
 from ...errors import ConfigError, DataError
 from ...settings import Settings
+from ..folders import Levels
 from ..peek import array_shapes, holds_file, is_number, table_head
 from .arrays import TEST_KEYS, TRAIN_KEYS
 from .decode import Unreadable, read_image
@@ -36,6 +37,10 @@ class ImageOptions(Settings):
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour; grey only if every image is when unset")
     path_column: str | None = Field(None, description="column of file names in a table")
     label_column: str | None = Field(None, description="column of labels in a table")
+    domain_column: str | None = Field(None, description="column in a table that says where an item comes from")
+    folders: Levels = Field(
+        "label", description="what the levels of folders say, such as domain/label; - is a level that says neither"
+    )
     policy: Literal["skip", "refuse"] = Field("skip", description="what to do with unreadable images")
     duplicates: Literal["same-id", "own-id"] = Field("same-id", description="whether equal images are one item")
     recipe: str = Field("auto", description="of the views: auto, simclr, simclr-small, mocov2, byol, digits")
@@ -101,9 +106,13 @@ class Images:
     def _reading(
         options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
     ) -> dict[str, Any]:
-        settings = options.model_dump(include={"path_column", "label_column", "policy", "duplicates"})
+        settings = options.model_dump(
+            include={"path_column", "label_column", "domain_column", "folders", "policy", "duplicates"}
+        )
         channels, size = (options.channels, options.size) if like is None else like["shape"][:2]
-        return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress}
+        return {**settings, "size": size, "channels": channels, "cache": cache, "progress": progress} | {
+            "lenient": like is not None
+        }
 
     def views(
         self, facts: dict[str, Any], count: int, options: ImageOptions, encoder: nn.Module | None = None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from nearfar.data.labels import encode_labels, renumber
-from nearfar.data.source import ArraySource, Skipped, ids_by_content, row_digests
+from nearfar.data.labels import encode_labels
+from nearfar.data.source import ArraySource, Skipped, ids_by_content, number_alike, row_digests
 from nearfar.data.split import find_parts
 from nearfar.errors import ConfigError, DataError
 from nearfar.modalities.archives import printable
@@ -30,6 +30,9 @@ def read(
     size: int | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
+    domain_column: str | None = None,
+    folders: str = "label",
+    lenient: bool = False,
     channels: int | None = None,
     policy: Policy = "skip",
     duplicates: Duplicates = "same-id",
@@ -41,9 +44,10 @@ def read(
 
     `path` is one of:
 
-    - a folder, searched recursively in sorted order without hidden files; the first-level folder is the label;
+    - a folder, searched recursively in sorted order without hidden files; the first-level folder is the label, unless
+      `folders` says otherwise;
     - a .csv, .tsv or .parquet table with a column of file names relative to the table, and perhaps one of labels;
-    - an .npz archive with `images` and perhaps `labels` and `classes` (see `arrays.read_arrays`);
+    - an .npz archive with `images` and perhaps `labels`, `classes` and `domains` (see `arrays.read_arrays`);
     - one image file.
 
     Of each image the largest centred square is taken and resized (bicubic, antialiased); EXIF orientation is applied
@@ -53,6 +57,8 @@ def read(
         size: S in pixels; None means the median of the shorter sides, at most 224.
         path_column: the table's column of file names, guessed (path, file, filename, image, ...) when None.
         label_column: the table's column of labels, guessed (label, class, target, ...) when None.
+        domain_column: the table's column of domains; none when None. With `lenient` it need not be there.
+        folders: what the levels of folders say, such as "domain/label" (see `nearfar.modalities.folders.levels_of`).
         channels: 1 (grey) or 3 (RGB); None means 1 if every image is grey, else 3.
         policy: "skip" lists unreadable images in `skipped` and logs their number, "refuse" raises on the first few.
         duplicates: "same-id" gives rows with equal pixels one id, so that they are never far apart; "own-id" numbers
@@ -94,9 +100,9 @@ def read(
     if part == "test" and parts is None:
         raise DataError(f"{printable(path)}: there is no test part: no train/ and test/ folders")
     if path.is_dir():
-        listing = list_folder(path)
+        listing = list_folder(path, folders)
     elif suffix in TABLE_EXTENSIONS:
-        listing = list_table(path, path_column, label_column)
+        listing = list_table(path, path_column, label_column, domain_column, lenient)
     elif suffix in EXTENSIONS:
         listing = Listing(files=[path], names=[printable(path)])
     else:
@@ -139,9 +145,7 @@ def read_pair(
         return train, None
     channels_read, size_read = train.array.shape[1:3]
     test = read(path, size=size_read, channels=channels_read, part="test", **settings)
-    if test.labels is not None:
-        test.labels, merged = renumber(test.labels, test.classes, train.classes)
-        train.classes, test.classes = merged, list(merged)
+    number_alike(train, test)
     return train, test
 
 
@@ -176,6 +180,9 @@ def _read_files(
         skipped=lost,
         details=details,
         digests=pixels.digests,
+    ).in_domains(
+        None if listing.domains is None else [listing.domains[file] for file in pixels.files],
+        f"{details['path']}, domains",
     )
 
 
@@ -201,7 +208,7 @@ def _read_archive(
         classes=arrays.classes,
         details=details,
         digests=digests,
-    )
+    ).in_domains(arrays.domains, f"{prefix}, domains")
 
 
 def _report(lost: Sequence[Skipped], kept: int, policy: Policy, where: str) -> None:

@@ -19,13 +19,20 @@ LABEL_COLUMNS = ("label", "class", "target", "labels", "category")
 Load = Callable[[str], list[Any]]  # the values of a column, by its name
 
 
-def list_table(table: Path, path_column: str | None = None, label_column: str | None = None) -> Listing:
-    """Read file names, relative to the table's folder, and labels if there are any, from a table.
+def list_table(
+    table: Path,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    domain_column: str | None = None,
+    lenient: bool = False,
+) -> Listing:
+    """Read file names, relative to the table's folder, and labels and domains if there are any, from a table.
 
     Args:
         table: .csv (comma, or semicolon when the header has no comma), .tsv or .parquet, with a header.
         path_column: column of file names; guessed from `PATH_COLUMNS` when None.
         label_column: column of labels; guessed from `LABEL_COLUMNS` when None, and none is fine.
+        domain_column: column of domains; none when None. With `lenient` it need not be there.
 
     Raises:
         DataError: no such column (names it, the file and the columns there are), or no rows.
@@ -38,12 +45,16 @@ def list_table(table: Path, path_column: str | None = None, label_column: str | 
             f"Columns there are: {', '.join(names)}. Name one with path_column=."
         )
     label_name = _choose(table, names, label_column, LABEL_COLUMNS, "label_column")
+    if lenient and domain_column not in names:
+        domain_column = None
+    domain_name = _choose(table, names, domain_column, (), "domain_column")
     paths = load(path_name)
     labels = None if label_name is None else load(label_name)
+    domains = None if domain_name is None else load(domain_name)
     if not paths:
         raise DataError(f"{printable(table)}: the table has a header but no rows")
 
-    listing = Listing(labels=None if labels is None else [])
+    listing = Listing(labels=None if labels is None else [], domains=None if domains is None else [])
     for row, value in enumerate(paths):
         if not isinstance(value, str) or not value.strip():
             blank = value is None or isinstance(value, str)
@@ -55,6 +66,8 @@ def list_table(table: Path, path_column: str | None = None, label_column: str | 
         listing.names.append(printable(file))
         if labels is not None and listing.labels is not None:
             listing.labels.append(labels[row])
+        if domains is not None and listing.domains is not None:
+            listing.domains.append(domains[row])
     return listing
 
 

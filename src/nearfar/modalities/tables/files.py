@@ -31,6 +31,7 @@ class Table:
         columns: cells by the name of the column, in order.
         labels: labels that stand beside the columns, None when they can only be one of them.
         classes: names that such labels count into.
+        domains: domains that stand beside the columns, None when they can only be one of them.
         unreadable: columns of a type that is neither number nor text, and why they are left out.
     """
 
@@ -38,6 +39,7 @@ class Table:
     columns: dict[str, Cells]
     labels: np.ndarray | None = None
     classes: list[str] | None = None
+    domains: np.ndarray | None = None
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -168,8 +170,11 @@ def _read_archive(path: Path, part: str) -> Table:
     # The key is named only where the archive holds several parts.
     where = where if found[0] in ("rows", "x") else f"{where}:{found[0]}"
     names = _checked(names, where) if "columns" in arrays else names
+    beside = arrays.get(
+        found[1].replace("labels", "domains") if "labels" in found[1] else found[1].replace("y", "d", 1)
+    )
     columns = {name: to_cells(rows[:, place], where) for place, name in enumerate(names)}
-    return Table(where, columns, None if labels is None else labels.reshape(-1), classes)
+    return Table(where, columns, None if labels is None else labels.reshape(-1), classes, beside)
 
 
 def to_cells(values: Any, where: str) -> Cells:

@@ -32,6 +32,9 @@ class TableOptions(Settings):
     """Settings of reading tables and making views of them."""
 
     label_column: str | None = Field(None, description="column of labels; guessed by its name when unset, '' for none")
+    domain_column: str | None = Field(
+        None, description="column that says where a row comes from; it is no feature then"
+    )
     drop: Names = Field([], description="columns to leave out")
     categories: Names = Field([], description="columns of numbers or text that are categories")
     numbers: Names = Field([], description="columns that are numbers")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nearfar.data.labels import encode_labels, renumber
-from nearfar.data.source import ArraySource, ids_by_content, row_digests
+from nearfar.data.labels import encode_labels
+from nearfar.data.source import ArraySource, ids_by_content, number_alike, row_digests
 from nearfar.data.split import TEST_NAMES, TRAIN_NAMES
 from nearfar.errors import DataError
 from nearfar.modalities.peek import TABLE_EXTENSIONS
@@ -31,6 +31,7 @@ def read(
     like: Mapping[str, Any] | None = None,
     part: Literal["train", "test"] = "train",
     label_column: str | None = None,
+    domain_column: str | None = None,
     duplicates: Literal["same-id", "own-id"] = "same-id",
     **wishes: Any,
 ) -> ArraySource:
@@ -39,8 +40,8 @@ def read(
     `path` is one of:
 
     - a .csv (comma, or semicolon or tab when the header has no comma), .tsv or .parquet file with a header;
-    - an .npz archive with `rows` (or `x`, `x_train`) of shape (N, C) and perhaps `labels` (`y`, `y_train`), `classes`
-      and `columns` (names), or with one vector for every column;
+    - an .npz archive with `rows` (or `x`, `x_train`) of shape (N, C) and perhaps `labels` (`y`, `y_train`), `classes`,
+      `domains` and `columns` (names), or with one vector for every column;
     - a folder with `train.csv` (or .tsv, .parquet) and perhaps `test.csv`, or with a single table.
 
     Args:
@@ -48,6 +49,7 @@ def read(
             by the same medians, scales and categories, wherever they stand; further columns are named in `unused`.
         part: which part to read of data that come in parts.
         label_column: the column of labels, guessed (label, class, target, ...) when None; "" for none.
+        domain_column: the column that says where a row comes from; none when None. It is no column of the rows then.
         duplicates: "same-id" gives rows with equal cells one id, so that they are never far apart; "own-id" numbers
             the rows.
         wishes: `drop`, `categories`, `numbers`, `missing`, `max_categories` (see `TableOptions`).
@@ -62,7 +64,10 @@ def read(
     if file is None or (part == "test" and file == path and file.suffix.lower() != ".npz"):
         raise DataError(f"{printable(path)}: there is no test part: no train.csv and test.csv")
     details = {"part": part, "path": printable(path)}
-    return source_of(read_table(file, part), Wishes(**wishes), like, label_column, duplicates == "same-id", details)
+    table = read_table(file, part)
+    domains = _domains(table, domain_column, like is not None)
+    found = source_of(table, Wishes(**wishes), like, label_column, duplicates == "same-id", details)
+    return found.in_domains(domains, f"{table.where}, domains")
 
 
 def read_pair(path: str | Path, **settings: Any) -> tuple[ArraySource, ArraySource | None]:
@@ -81,9 +86,7 @@ def read_pair(path: str | Path, **settings: Any) -> tuple[ArraySource, ArraySour
     if not (has_test_part(path) if archive else path.is_dir() and find_part(path, "test") is not None):
         return train, None
     test = read(path, part="test", **{**settings, "like": train.describe()})
-    if test.labels is not None:
-        test.labels, merged = renumber(test.labels, test.classes, train.classes)
-        train.classes, test.classes = merged, list(merged)
+    number_alike(train, test)
     return train, test
 
 
@@ -158,6 +161,16 @@ def find_part(folder: Path, part: str) -> Path | None:
         listed = ", ".join(file.name for file in tables) or "no tables"
         raise DataError(f"{printable(folder)}: holds {listed}; name one of them, or call one train.csv")
     return train
+
+
+def _domains(table: Table, wanted: str | None, lenient: bool) -> Sequence[Any] | np.ndarray | None:
+    """Where rows come from; the column is taken out of the table. With `lenient` it need not be there."""
+    if wanted is None or (lenient and wanted not in table.columns):
+        return table.domains
+    if wanted not in table.columns:
+        listed = ", ".join(table.columns)
+        raise DataError(f"{table.where}: no column {wanted!r} (domain_column). Columns there are: {listed}")
+    return table.columns.pop(wanted)
 
 
 def _label_column(table: Table, wanted: str | None, like: Mapping[str, Any] | None) -> str | None:

@@ -58,6 +58,7 @@ class Wishes:
     negative_columns: Sequence[str] | None = None
     score_column: str | None = None
     label_column: str | None = None
+    domain_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Roles:
     Attributes:
         texts: columns of the file by role: "text", or "anchor", "positive" and "negative", "negative_2" ...
         label: that of the labels, or None.
+        domain: that of the domains, or None.
         score: that of the scores, or None.
         title: one that stands before the text of a document, or None.
     """
@@ -75,6 +77,7 @@ class Roles:
     label: str | None = None
     score: str | None = None
     title: str | None = None
+    domain: str | None = None
 
     @property
     def paired(self) -> bool:
@@ -84,7 +87,7 @@ class Roles:
     @property
     def columns(self) -> list[str]:
         """Every column that is needed."""
-        more = [name for name in (self.label, self.score, self.title) if name is not None]
+        more = [name for name in (self.label, self.score, self.title, self.domain) if name is not None]
         return list(dict.fromkeys([*self.texts.values(), *more]))
 
 
@@ -107,7 +110,7 @@ def roles_of(names: Sequence[str], wishes: Wishes, where: str) -> Roles:
     """
     _check(names, wishes, where)
     spelt = {plain_name(name): name for name in reversed(names)}
-    taken = {name for name in (wishes.label_column, wishes.score_column) if name}
+    taken = {name for name in (wishes.label_column, wishes.score_column, wishes.domain_column) if name}
     free = {plain: name for plain, name in spelt.items() if name not in taken}
     texts = _texts(free, names, wishes)
     if texts is None:
@@ -117,7 +120,7 @@ def roles_of(names: Sequence[str], wishes: Wishes, where: str) -> Roles:
             f"{where}: score_column {wishes.score_column!r}: scores belong to pairs, and these are single texts; name "
             "anchor_column and positive_column"
         )
-    used = set(texts.values())
+    used = {*texts.values(), wishes.domain_column}
 
     def chosen(wanted: str | None, known: Sequence[str]) -> str | None:
         if wanted is not None:
@@ -127,7 +130,7 @@ def roles_of(names: Sequence[str], wishes: Wishes, where: str) -> Roles:
     score = chosen(wishes.score_column, SCORES if ANCHOR in texts else ())
     label = chosen(wishes.label_column, [name for name in LABELS if spelt.get(name) != score])
     titled = TEXT in texts and plain_name(texts[TEXT]) == TEXT and any(name in spelt for name in IDS)
-    return Roles(texts, label, score, spelt.get(TITLE) if titled else None)
+    return Roles(texts, label, score, spelt.get(TITLE) if titled else None, wishes.domain_column)
 
 
 def looks_like_texts(names: Sequence[str], head: Sequence[Mapping[str, Any]]) -> bool:

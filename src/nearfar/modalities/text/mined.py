@@ -35,7 +35,7 @@ class MinedPairs:
 
     def __init__(self, pairs: TextSource, count: int, more: Sequence[str] = ()) -> None:
         self.pairs, self.count = pairs, count
-        self.ids, self.labels, self.targets = pairs.ids, pairs.labels, pairs.targets
+        self.ids, self.labels, self.targets, self.domains = pairs.ids, pairs.labels, pairs.targets, pairs.domains
         queries, documents = dict[str, int](), dict[str, int]()
         self._query = _numbered(pairs.columns[ANCHOR], queries)
         self._partner = _numbered(pairs.columns[POSITIVE], documents)

@@ -13,6 +13,7 @@ from torch import nn
 from ...data.source import Source
 from ...errors import ConfigError, DataError
 from ...settings import Settings
+from ..folders import Levels
 from .collection import Collection, read_collection
 from .columns import looks_like_texts
 from .encoders import encoder
@@ -50,6 +51,10 @@ class TextOptions(Settings):
         None, description="column that says how alike the texts of a pair are; guessed when unset, '' for none"
     )
     label_column: str | None = Field(None, description="column of labels; guessed by its name when unset, '' for none")
+    domain_column: str | None = Field(None, description="column in a table that says where a text comes from")
+    folders: Levels = Field(
+        "label", description="what the levels of folders say, such as domain/label; - is a level that says neither"
+    )
     encoding: str | None = Field(
         None,
         description="of text files without a byte order mark: utf-8 when unset; utf-8/replace reads faulty bytes as �",
@@ -88,7 +93,16 @@ class TextOptions(Settings):
 
 
 READING = {
-    *("text_column", "anchor_column", "positive_column", "negative_columns", "score_column", "label_column"),
+    *(
+        "text_column",
+        "anchor_column",
+        "positive_column",
+        "negative_columns",
+        "score_column",
+        "label_column",
+        "domain_column",
+    ),
+    "folders",
     *("encoding", "unit", "most_characters", "most_negatives", "policy", "duplicates"),
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nearfar.data.labels import encode_labels, renumber
+from nearfar.data.labels import encode_labels
+from nearfar.data.source import number_alike
 from nearfar.errors import ConfigError, DataError
 
 from ..archives import printable
@@ -28,7 +30,7 @@ from .source import TextSource
 Duplicates = Literal["same-id", "own-id"]
 Unit = Literal["auto", "line", "file"]
 FOLDER_OF_TEXTS = (".txt",)
-LABEL = "label"
+LABEL, DOMAIN = "label", "domain"
 
 
 def read(
@@ -40,6 +42,7 @@ def read(
     duplicates: Duplicates = "same-id",
     encoding: str | None = None,
     unit: Unit = "auto",
+    folders: str = "label",
     most_characters: int = MOST_CHARACTERS,
     most_negatives: int | None = None,
     **columns: Any,
@@ -69,7 +72,9 @@ def read(
         unit: whether a line or a file is one text; "auto" takes the files of a folder whole, and a file by lines.
         most_characters: longer texts are cut, which is noted.
         most_negatives: of each row; all when None.
-        columns: `text_column`, `anchor_column`, `positive_column`, `negative_columns`, `score_column`, `label_column`.
+        folders: what the levels of folders say, such as "domain/label" (see `nearfar.modalities.folders.levels_of`).
+        columns: `text_column`, `anchor_column`, `positive_column`, `negative_columns`, `score_column`, `label_column`,
+            `domain_column`.
 
     Raises:
         DataError: nothing there, nothing readable, a missing column; says where and what to do.
@@ -109,10 +114,13 @@ def read(
     if unit != "line" and (
         place.how == "folder" or (unit == "file" and all(kind_of(f) == "text" for f in place.files))
     ):
-        gathered, names = _gather_files(place, encoding, found, most_characters, details)
+        gathered, names = _gather_files(place, encoding, found, most_characters, details, folders)
     else:
-        table = _open(place.files, encoding) if place.how == "table" else _lines_of(place.path, encoding, found)
+        whole = place.how == "table"
+        table = _open(place.files, encoding) if whole else _lines_of(place.path, encoding, found, folders)
         wishes = _wishes(columns, table, like)
+        if not whole:
+            wishes = replace(wishes, domain_column=DOMAIN if DOMAIN in table.names else None)
         roles = settled(roles_of(table.names, wishes, table.where), table, wishes.label_column is not None)
         gathered = gather(table, roles, found, most_characters, most_negatives, wishes.label_column is not None)
         details |= {"from": roles.texts, "label_column": roles.label, "score_column": roles.score}
@@ -141,9 +149,7 @@ def read_pair(path: str | Path, **settings: Any) -> tuple[TextSource, TextSource
     if place is None or (place.how == "collection" and find_split(splits_of(place.path), "test") is None):
         return train, None
     test = read(path, part="test", **settings)
-    if test.labels is not None:
-        test.labels, merged = renumber(test.labels, test.classes, train.classes)
-        train.classes, test.classes = merged, list(merged)
+    number_alike(train, test)
     return train, test
 
 
@@ -210,7 +216,7 @@ def _source(
         targets=gathered.targets,
         skipped=found.skipped,
         details={**details, "task": task, **gathered.facts(), "changed": found.facts()},
-    )
+    ).in_domains(gathered.domains, f"{details['path']}, domains")
 
 
 def _open(files: Sequence[Path], encoding: str | None) -> Table:
@@ -220,35 +226,35 @@ def _open(files: Sequence[Path], encoding: str | None) -> Table:
     return joined([open_table(file, encoding) for file in files])
 
 
-def _lines_of(folder: Path, encoding: str | None, found: Findings) -> Table:
+def _lines_of(folder: Path, encoding: str | None, found: Findings, levels: str) -> Table:
     """The lines of all text files of a folder, labelled by the folders in it."""
-    listing = list_folder(folder, FOLDER_OF_TEXTS, "text")
-    labels = listing.labels
+    listing = list_folder(folder, FOLDER_OF_TEXTS, "text", levels)
+    told = {name: column for name, column in ((LABEL, listing.labels), (DOMAIN, listing.domains)) if column is not None}
 
     def walk(names: Sequence[str], findings: Findings) -> Iterator[Row]:
         for number, file in enumerate(listing.files):
             for place, cells in text_rows(file, encoding, findings):
-                yield place, cells if labels is None else cells | {LABEL: labels[number]}
+                yield place, cells | {name: column[number] for name, column in told.items()}
 
     for item in listing.skipped:
         found.skip(item.name, item.reason)
-    return Table(printable(folder), [TEXT] if labels is None else [TEXT, LABEL], walk)
+    return Table(printable(folder), [TEXT, *told], walk)
 
 
 def _gather_files(
-    place: Place, encoding: str | None, found: Findings, most_characters: int, details: dict[str, Any]
+    place: Place, encoding: str | None, found: Findings, most_characters: int, details: dict[str, Any], levels: str
 ) -> tuple[Gathered, list[str]]:
     """Whole files as texts; one that cannot be read is skipped as a row would be."""
     if place.how == "folder":
-        listing = list_folder(place.path, FOLDER_OF_TEXTS, "text")
-        files, folders, ignored = listing.files, listing.labels, listing.ignored
+        listing = list_folder(place.path, FOLDER_OF_TEXTS, "text", levels)
+        files, folders, ignored, domains = listing.files, listing.labels, listing.ignored, listing.domains
         for item in listing.skipped:
             found.skip(item.name, item.reason)
     else:
-        files, folders, ignored = place.files, None, {}
+        files, folders, ignored, domains = place.files, None, {}, None
     if ignored:
         details["ignored"] = ignored
-    column, names, labels = Column(), list[str](), list[str]()
+    column, names, labels, places = Column(), list[str](), list[str](), list[str]()
     for number, file in enumerate(files):
         try:
             text = clean("".join(lines(file, encoding, found)), printable(file), found, most_characters)
@@ -261,16 +267,18 @@ def _gather_files(
         column.append(text)
         names.append(printable(file))
         labels.append("" if folders is None else folders[number])
+        places.append("" if domains is None else domains[number])
     numbers, classes = (None, list[str]()) if folders is None else encode_labels(labels, printable(place.path))
     lengths = {TEXT: np.array(column.lengths, np.int64)}
-    return Gathered({TEXT: column.writer.strings()}, lengths, numbers, classes, None, {}), names
+    said = None if domains is None else places
+    return Gathered({TEXT: column.writer.strings()}, lengths, numbers, classes, None, {}, said), names
 
 
 def _wishes(columns: Mapping[str, Any], table: Table, like: Mapping[str, Any] | None) -> Wishes:
     """What the user says of columns; of a table to embed, only those of its texts need be there."""
     wanted = {name: value for name, value in columns.items() if value is not None}
     if like is not None:
-        for setting in ("label_column", "score_column", "negative_columns"):
+        for setting in ("label_column", "score_column", "negative_columns", "domain_column"):
             named = wanted.get(setting)
             if any(name and name not in table.names for name in ([named] if isinstance(named, str) else named or [])):
                 del wanted[setting]

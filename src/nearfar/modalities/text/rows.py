@@ -46,6 +46,7 @@ class Gathered:
         labels, classes: as of `Source`.
         targets: (N,) float32 scores of pairs, or None.
         left_out: columns that were named like labels, and why they are none.
+        domains: of each row, or None.
     """
 
     texts: dict[str, Strings]
@@ -54,6 +55,7 @@ class Gathered:
     classes: list[str]
     targets: np.ndarray | None
     left_out: dict[str, str]
+    domains: list[Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """Lengths in characters of the texts that there are, and the range of scores."""
@@ -106,8 +108,8 @@ def gather(
     columns = {role: Column() for role in roles.texts if not role.startswith(NEGATIVE)}
     negatives: list[Column] = []
     labels: list[Any] = []
+    domains: list[Any] = []
     targets = array("d")
-    names = table.classes.get(roles.label or "")
     for place, cells in table.walk(roles.columns, found):
         try:
             rows = list(_texts(cells, roles, place, found, most_characters))
@@ -128,10 +130,8 @@ def gather(
                 column.append("")
             if score is not None:
                 targets.append(score)
-            label = None if roles.label is None else cells.get(roles.label)
-            if names and isinstance(label, int):
-                label = names[label] if 0 <= label < len(names) else None
-            labels.append(label)
+            labels.append(_named(cells, roles.label, table))
+            domains.append(_named(cells, roles.domain, table))
     columns |= dict(zip(negative_roles(len(negatives)), negatives, strict=True))
     numbers, classes, left_out = _labels(labels, roles.label, f"{table.where}, column {roles.label!r}", label_given)
     return Gathered(
@@ -141,7 +141,17 @@ def gather(
         classes,
         None if roles.score is None else np.array(targets, np.float32),
         left_out,
+        None if roles.domain is None else domains,
     )
+
+
+def _named(cells: dict[str, Any], column: str | None, table: Table) -> Any:
+    """A class in a row, by its name where the file says the names of its numbers."""
+    value = None if column is None else cells.get(column)
+    names = table.classes.get(column or "")
+    if names and isinstance(value, int):
+        return names[value] if 0 <= value < len(names) else None
+    return value
 
 
 def clean(value: Any, place: str, found: Findings, most_characters: int = MOST_CHARACTERS) -> str:

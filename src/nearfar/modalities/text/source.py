@@ -90,7 +90,7 @@ class TextSource(Source):
             details=self.details,
         )
         found.named = self.named
-        return found
+        return found._of(self, chosen)
 
     def joined(self, others: Sequence[Source]) -> TextSource:
         """See `Source.joined`.
