@@ -11,6 +11,7 @@ import pytest
 
 import nearfar
 from nearfar.errors import ConfigError, DataError
+from nearfar.mining.parts import alone
 from nearfar.run import Run
 from saying import Command
 
@@ -164,3 +165,13 @@ def test_what_cannot_be_is_said(pairs: Path, collection: Path, tmp_path: Path, c
     with pytest.raises(DataError, match="holds NaN"):
         np.save(a, np.full((4, 3), np.nan))
         nearfar.mine(None, a, a, out=tmp_path / "nan.csv", negatives=1)
+
+
+def test_two_processes_do_not_mine_into_one_table(pairs: Path, tmp_path: Path, command: Command):
+    out = tmp_path / "mined.csv"
+    how = ("mine", ENCODER, pairs, "--out", out, "-n", 2, "--percentage", 0)
+    with alone(out):
+        said = command(*how)
+    assert said.code == 2 and f"another process mines {out}" in said.err
+    assert command(*how).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mined.csv", "mined.csv.json", "pairs.csv"]

@@ -34,6 +34,7 @@ from .mining import (
     text_keys,
 )
 from .mining.job import free
+from .mining.parts import alone
 from .models.digest import digest
 from .run import shown
 from .scoring import ranker_in, scorer_of
@@ -106,40 +107,41 @@ def mine(
         what = ("miner", wrong[0], MINERS) if wrong else ("sampler", sampler, tuple(SAMPLERS))
         raise ConfigError(f"unknown {what[0]} {what[1]!r}; choose from {', '.join(what[2])}")
     drawn = _sampler(sampler, sampler_options or {})
-    sides, opened = read_sides(run, corpus, queries, positives, split, modality, progress, **options)
-    folder = out.with_name(f"{out.name}.vectors")
-    facts: dict[str, Any] = {"similarity": similarity}
-    vectors: dict[str, Any] = {"queries": sides.queries, "corpus": sides.corpus}
-    if opened is not None:
-        embedder = Embedder(opened, folder, batch_size, progress)
-        facts |= {"model": str(run), "model sha256": embedder.name}
-        vectors = {name: embedder.vectors(side, name) for name, side in vectors.items()}
-    scorer = _guide(guide, sides, folder, batch_size, progress, similarity, modality, facts, options)
-    near = sides.known()
-    documents = len(sides.document_ids)
-    mining = Mining(
-        _miner(names, sides, vectors, similarity, seed),
-        near,
-        _filters(sides, near, percentage, margin, ceiling, ranks, scorer),
-        drawn,
-        negatives,
-        depth if depth is not None else max(min(max(100, 10 * negatives), documents), negatives),
-        seed,
-        removed,
-    )
-    report = mine_into(
-        mining,
-        out,
-        sides.query_ids,
-        sides.document_ids,
-        training,
-        sides.query_texts,
-        sides.document_texts,
-        shown(progress),
-        **facts,
-    )
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    with alone(out):
+        sides, opened = read_sides(run, corpus, queries, positives, split, modality, progress, **options)
+        folder = out.with_name(f"{out.name}.vectors")
+        facts: dict[str, Any] = {"similarity": similarity}
+        vectors: dict[str, Any] = {"queries": sides.queries, "corpus": sides.corpus}
+        if opened is not None:
+            embedder = Embedder(opened, folder, batch_size, progress)
+            facts |= {"model": str(run), "model sha256": embedder.name}
+            vectors = {name: embedder.vectors(side, name) for name, side in vectors.items()}
+        scorer = _guide(guide, sides, folder, batch_size, progress, similarity, modality, facts, options)
+        near = sides.known()
+        documents = len(sides.document_ids)
+        mining = Mining(
+            _miner(names, sides, vectors, similarity, seed),
+            near,
+            _filters(sides, near, percentage, margin, ceiling, ranks, scorer),
+            drawn,
+            negatives,
+            depth if depth is not None else max(min(max(100, 10 * negatives), documents), negatives),
+            seed,
+            removed,
+        )
+        report = mine_into(
+            mining,
+            out,
+            sides.query_ids,
+            sides.document_ids,
+            training,
+            sides.query_texts,
+            sides.document_texts,
+            shown(progress),
+            **facts,
+        )
+        if folder.is_dir():
+            shutil.rmtree(folder)
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import nearfar
+from nearfar import fitting
 from nearfar.contrast import Strategy
 from nearfar.data.batch import Batch
 from nearfar.errors import ConfigError
@@ -137,6 +139,7 @@ def test_a_source_with_labels_and_several_devices(small: Path):
         ("100x1x8x8", {"batchsize": 3}, "did you mean 'batch_size'"),
         ("100x1x8x8", {"batch_size": 4, "devices": 5}, "devices = 5, but a batch of 4"),
         ("100x1x8x8", {"refresh": 5, "batches": "clusters"}, "batches, refresh: plan measures steps, and not what is"),
+        ("100x1x8x8", {"batch_size": 4, "devices": 2, "spread": "all"}, "spread = 'all': rows of several devices are"),
         ("100x1x8x8", {"batch_size": 4, "micro_batch": 1}, "micro_batch = 1: encoder or head has a batch norm"),
     ],
 )
@@ -163,3 +166,19 @@ def test_the_command(command: Command, small: Path, tmp_path: Path):
         sum(figures["standing_bytes"].values()) + max(figures["passing_bytes"].values())
     )
     assert command("plan", "60000x28").code == 2
+
+
+def test_rows_of_other_devices_are_planned_as_fit_exchanges_them():
+    held = {}
+    for spread in ("ring", "gathered"):
+        made = nearfar.plan("100x1x8x8", batch_size=60, devices=3, steps=1, spread=spread)
+        held[spread] = made.prediction.standing["rows of others"]
+    row = 2 * 128 * 4  # two views, float32
+    assert held == {"ring": 4 * 20 * row, "gathered": 2 * 60 * row}
+    assert inspect.signature(nearfar.plan).parameters["spread"].default == fitting.SPREAD
+
+
+def test_bundled_texts_are_planned_by_name(command: Command):
+    said = command("plan", "bundled:glosses", "--method", "pairs", "--encoder", "ngrams-16", "--batch-size", 8)
+    assert said.code == 0, said.err
+    assert "batch of 8" in said.out and "fits" in said.out

@@ -16,12 +16,13 @@ def plan(
     data: Annotated[str, typer.Argument(help="As for fit; or the shape of images alone, such as 60000x1x28x28.")],
     method: Annotated[str, typer.Option(help="See: nearfar methods")] = "simclr",
     encoder: Annotated[Text, typer.Option(help="As for fit.")] = None,
-    modality: Annotated[Text, typer.Option(help="images or tables; recognised when left out.")] = None,
+    modality: Annotated[Text, typer.Option(help="images, text or tables; recognised when left out.")] = None,
     batch_size: Annotated[Whole, typer.Option(help="Items contrasted with each other.")] = None,
     micro_batch: Annotated[Whole, typer.Option(help="Rows encoded at a time, to bound memory.")] = None,
     epochs: Annotated[Number, typer.Option(help="Passes over the data (10 when steps is not given).")] = None,
     steps: Annotated[Whole, typer.Option(help="Updates, in place of epochs.")] = None,
     devices: Annotated[int, typer.Option(help="Processes that share every batch, a device each.", min=1)] = 1,
+    spread: Annotated[str, typer.Option(help="Rows of several devices: gathered, as fit does, or ring.")] = "gathered",
     memory: Annotated[Number, typer.Option(help="GiB that a device has; what is free now when left out.")] = None,
     set_: SET = [],  # noqa: B006
     as_json: JSON = None,
@@ -38,6 +39,7 @@ def plan(
         encoder=encoder,
         modality=modality,
         devices=devices,
+        spread=spread,
         memory=None if memory is None else memory * 2**30,
         **settings,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,31 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.training.checkpoint import write_whole
 
 _SETTINGS = "settings.json"
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes from the mining of the same table; the system lets go of it however a process ends.
+
+    Raises:
+        ConfigError: another process is at it.
+    """
+    try:
+        fcntl = importlib.import_module("fcntl")
+    except ImportError:  # Windows, where two processes at one table are not noticed
+        yield
+        return
+    path = out.with_name(f"{out.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another process mines {out} just now; wait for it, or choose another name") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class Parts:

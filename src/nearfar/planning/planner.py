@@ -15,6 +15,7 @@ from torch import nn
 
 from .. import methods, modalities, starting, teaching
 from ..contrast import Composition
+from ..data import bundled
 from ..data.source import ArraySource, Source
 from ..errors import ConfigError
 from ..methods.method import Method
@@ -142,7 +143,7 @@ def plan(
     encoder: str | None = None,
     modality: str | None = None,
     devices: int = 1,
-    spread: str = "ring",
+    spread: str = "gathered",
     memory: float | None = None,
     **settings: Any,
 ) -> Plan:
@@ -153,10 +154,11 @@ def plan(
     by pairs of items; the making of views; an update.
 
     Args:
-        data: what `fit` takes; or only its shape, images by default: (60000, 1, 28, 28) or "60000x1x28x28".
+        data: what `fit` takes, "bundled:glosses" too; or only the shape of images: (60000, 1, 28, 28) or
+            "60000x1x28x28".
         method, encoder, modality, settings: as of `fit`.
-        devices: processes that share the batch; spread: how their rows meet, "ring" or "gathered". What they take is
-            worked out, not measured, and the time of sending is left out.
+        devices: processes that share the batch; spread: how their rows meet, "gathered" as in `fit`, or "ring". What
+            they take is worked out, not measured, and the time of sending is left out.
         memory: bytes that there are on a device; those that are free now when None.
 
     Raises:
@@ -168,6 +170,7 @@ def plan(
     >>> print(made)                                                                         # doctest: +SKIP
     """
     kind = methods.find(method)
+    data = bundled.located(data)
     shape = _shape(data)
     if shape is not None:
         made = modalities.find(modality or "images")
@@ -202,6 +205,8 @@ def plan(
         bench = Bench(learner, views, *_few(source), steps, device, training.resolve_precision(device))
         items = len(source) if shape is None else shape[0]
         batch_size = min(training.batch_size, items)
+        if spread not in ("gathered", "ring"):
+            raise ConfigError(f"spread = {spread!r}: rows of several devices are gathered, or go round in a ring")
         if devices < 1 or devices > batch_size:
             raise ConfigError(f"devices = {devices}, but a batch of {batch_size} has rows for 1 to {batch_size}")
         local = -(-batch_size // devices)

@@ -14,6 +14,7 @@ import nearfar as nf
 from nearfar.errors import ConfigError, DataError
 from nearfar.modalities.text.modality import TextOptions
 from nearfar.modalities.text.reading import read, read_pair, read_texts
+from saying import Command
 
 
 def put(path: Path, content: str | bytes) -> Path:
@@ -220,3 +221,22 @@ def test_tables_that_do_not_belong_together(tmp_path: Path):
         put(tmp_path / f"train-{number}-of-2.jsonl", json.dumps({name: "a"}))
     with pytest.raises(DataError, match=r"has the columns text, but .* has body; parts of one table have the same"):
         read_pair(tmp_path)
+
+
+def test_a_table_of_texts_in_another_encoding_is_told_by_its_columns(tmp_path: Path, command: Command):
+    path = put(tmp_path / "t.csv", "anchor,positive\nein Käse,noch ein Käse\nzwei,drei vier\n".encode("latin-1"))
+    said = command("look", path)
+    assert said.code == 2 and "t.csv:2: not UTF-8: byte 0xe4 after 'ein K'" in said.err
+    assert "encoding=latin-1" in said.err
+    assert command("look", path, "--set", "encoding=latin-1").code == 0
+
+
+def test_texts_under_unknown_names_are_asked_for(tmp_path: Path, command: Command):
+    lines = [f"a text of number {n},and its {n} answer" for n in range(20)]
+    path = put(tmp_path / "t.csv", "\n".join(["foo,bar", *lines]))
+    said = command("look", path)
+    assert (
+        said.code == 2
+        and "--set text_column='foo', or --set anchor_column='foo' --set positive_column='bar'" in said.err
+    )
+    assert "pairs" in command("look", path, "--set", "anchor_column=foo", "--set", "positive_column=bar").out

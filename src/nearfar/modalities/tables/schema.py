@@ -27,6 +27,7 @@ MISSING_TEXTS = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null"})
 MISSING, OTHER, FIRST = 0, 1, 2  # codes of a category
 FEW = 20  # so many different values may be a category although some are numbers
 WHOLE = re.compile(r"(-?\d+)\.0*")
+FREE_TEXT = "text that is nearly always another"
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,18 @@ def infer(table: Table, wishes: Wishes, label: str | None) -> tuple[list[Column]
             left_out[name] = reason
     if not columns:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise DataError(f"{table.where}: no column is left to learn from ({reasons or 'only labels'})")
+        texts = [name for name, reason in left_out.items() if reason.startswith(FREE_TEXT)]
+        hint = f". Where they are texts to learn from, name them: {_roles(texts)}" if texts else ""
+        raise DataError(f"{table.where}: no column is left to learn from ({reasons or 'only labels'}){hint}")
     return columns, left_out
+
+
+def _roles(names: Sequence[str]) -> str:
+    """How to say that columns are texts."""
+    alone = f"--set text_column={names[0]!r}"
+    return (
+        alone if len(names) < 2 else f"{alone}, or --set anchor_column={names[0]!r} --set positive_column={names[1]!r}"
+    )
 
 
 def encode(table: Table, columns: Sequence[Column], missing: Sequence[str] = ()) -> np.ndarray:
@@ -173,7 +184,7 @@ def _column(name: str, cells: Cells, where: str, wishes: Wishes) -> tuple[Column
     if not counts or (len(counts) == 1 and filled == len(texts)):
         return None, f"the same everywhere: {next(iter(counts))[:40]!r}" if counts else "empty"
     if name not in wishes.categories and len(counts) > max(filled / 2, FEW / 2):
-        return None, f"text that is nearly always another: {len(counts)} different in {filled} cells"
+        return None, f"{FREE_TEXT}: {len(counts)} different in {filled} cells"
     kept = [text for text, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: wishes.max_categories]]
     lost = "" if len(kept) == len(counts) else f"all but the {len(kept)} most frequent of its {len(counts)} values"
     return Column(name, "category", len(texts) - filled, categories=tuple(sorted(kept))), lost

@@ -107,6 +107,9 @@ READING = {
 }
 
 
+TOLERANT = "utf-8/replace"  # to see what a table is; that its encoding is another is for its reading to say
+
+
 class TextModality:
     """The modality of texts; rows are `Texts`, views are token ids (B, L)."""
 
@@ -123,7 +126,7 @@ class TextModality:
                 return place is not None
             if all(kind_of(file) == "text" for file in place.files):
                 return True
-            table = open_table(place.files[0])
+            table = open_table(place.files[0], TOLERANT)
             return looks_like_texts(table.names, table.head(ROWS))
         except (DataError, ImportError, OSError):
             return False
