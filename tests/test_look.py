@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import nearfar as nf
 from nearfar.errors import ConfigError
 from nearfar.looking import look
 
@@ -64,3 +65,37 @@ def test_the_command_says_it_and_writes_it(command: Callable[..., Any], tmp_path
     said = command("look", path, "--json", tmp_path / "look.json")
     assert f"{path}: tables with labels" in said.out and "2 classes: x, y" in said.out
     assert json.loads((tmp_path / "look.json").read_text())["train"]["items"] == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "method", "objective"),
+    [
+        ("anchor,positive", "pairs", "InfoNCE"),
+        ("anchor,positive,negative", "pairs", "InfoNCE"),
+        ("sentence1,sentence2,score", "pairs", "CoSENT"),
+        ("text", "simcse", "InfoNCE"),
+        ("text,label", "supcon", "SupCon"),
+        ("age,weight", "simclr", "NTXent"),
+        ("age,weight,label", "supcon", "SupCon"),
+    ],
+)
+def test_what_to_begin_with_learns_from_the_data(rows: str, method: str, objective: str, tmp_path: Path):
+    cells = {"label": "xyz"[:2], "score": ("0.25", "1"), "age": ("31", "25"), "weight": ("3.5", "2")}
+    lines = [
+        ",".join(cells.get(name, ("a {} b", "{} c d"))[n % 2].format(f"{name}{n}") for name in rows.split(","))
+        for n in range(8)
+    ]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([rows, *lines]))
+    found = look(path)
+    assert found.start is not None and (found.start[0], found.start[1][0]) == (method, objective)
+    said = lines_of(str(found))
+    words = said["Begin with"].removeprefix(f"nearfar fit {path} ").split()
+    settings = dict(words[place + 1].split("=") for place, word in enumerate(words) if word == "--set")
+    assert settings == ({"objective": "CoSENT"} if objective == "CoSENT" else {})
+    small = {} if rows.startswith("age") else {"encoder": "ngrams-16"}
+    run = nf.fit(path, tmp_path / "run", method=method, steps=1, batch_size=8, progress=False, **small, **settings)
+    assert objective in str(run.method.objective)
+    for name in found.start[1]:  # all of them are objectives of this method
+        if method != "simcse":
+            nf.methods.find(method).Options(objective=name)

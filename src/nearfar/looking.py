@@ -17,6 +17,15 @@ from .settings import sort_settings
 
 SHOWN = 5
 WIDTH = 12
+# What to begin with: for a kind of task the method, and its objectives, the first choice first.
+STARTS = {
+    "pairs": ("pairs", ("InfoNCE", "SymmetricInfoNCE", "MultipleNegatives", "SigLIP")),
+    "pairs with negatives": ("pairs", ("InfoNCE", "MultipleNegatives")),
+    "graded pairs": ("pairs", ("CoSENT", "AnglE", "CosineMSE")),
+    "texts": ("simcse", ("InfoNCE",)),
+    "labels": ("supcon", ("SupCon", "MultiSimilarity", "Circle", "TripletSemiHard")),
+    "": ("simclr", ("NTXent", "DCL", "Debiased", "PolyView")),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,18 @@ class Look:
     judged: dict[str, dict[str, Any]]
     fits: list[str]
     refused: dict[str, str]
+
+    @property
+    def start(self) -> tuple[str, tuple[str, ...]] | None:
+        """The method to begin with and its objectives for such data, the first choice first; None without a part to
+        learn from."""
+        if self.train is None:
+            return None
+        form, _, more = self.train.get("task", "").partition(" with ")
+        if form == "pairs" and "negatives" in more:
+            return STARTS["pairs with negatives"]
+        labelled = form in ("", "texts") and "supcon" in self.fits
+        return STARTS["labels" if labelled else form]
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -72,6 +93,12 @@ class Look:
                 else "none, for there is no part to learn from; give the file of documents for that",
             )
         )
+        if self.start is not None:
+            method, objectives = self.start
+            usual = methods.find(method).Options.model_fields.get("objective")
+            chosen = "" if usual is None or usual.default == objectives[0] else f" --set objective={objectives[0]}"
+            lines.append(("Begin with", f"nearfar fit {self.path} --method {method}{chosen}"))
+            lines.append(("Objectives", f"{', '.join(objectives)}; see: nearfar objectives {objectives[0]}"))
         reasons: dict[str, list[str]] = {}
         for name, reason in self.refused.items():
             reasons.setdefault(reason, []).append(name)
