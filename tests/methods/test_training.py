@@ -67,6 +67,7 @@ SOME_CLASSES = {"rows_per_class": 8}
 # Variants that remember or draw more than their method does by default.
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "simclr, items": ("simclr", {"objective": "ISogCLR"}),
+    "simclr, heads": ("simclr", {"heads": 2, "projection": 16}),
     "moco, hard": ("moco", {"keep": 0.5, "hardest": 8}),
     "simcse, all": (
         "simcse",

@@ -51,6 +51,8 @@ def test_observe_against_naive_loops() -> None:
     far = [float(x[i] @ y[j]) for i in range(9) for j in range(9) if ids[i] != ids[j]]
     assert record["near_mean"] == pytest.approx(np.mean(near), abs=1e-6)
     assert record["far_mean"] == pytest.approx(np.mean(far), abs=1e-6)
+    assert record["near_std"] == pytest.approx(np.std(near), abs=1e-6)
+    assert record["far_std"] == pytest.approx(np.std(far), abs=1e-6)
     assert record["near_hist"] == np.histogram(near, 40, (-1, 1))[0].tolist()
     assert record["far_hist"] == np.histogram(far, 40, (-1, 1))[0].tolist()
     assert sum(record["far_hist"]) == 9 * 8 - 2
@@ -68,7 +70,8 @@ def test_observe_of_odd_projections() -> None:
     assert "alignment" not in observe([gaussian(4, 3)], ids)
     assert observe([gaussian(4, 3, 2)] * 2, ids) == {}
     assert observe([torch.full((4, 3), float("nan"))] * 2, ids) == {}
-    assert observe([gaussian(4, 3)] * 2, torch.zeros(4))["far_mean"] is None
+    alone = observe([gaussian(4, 3)] * 2, torch.zeros(4))
+    assert alone["far_mean"] is None and alone["far_std"] is None and alone["near_std"] < 1e-6
     assert observe([gaussian(2000, 3)] * 2, torch.arange(2000))["near_mean"] == pytest.approx(1)
 
 

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from ..contrast import Composition, Objective, Relation
 from ..data.batch import Batch
 from ..errors import ConfigError, DataError
-from ..models.heads import Activation, projector
-from ..objectives import SogCLR, by_teacher, catalogue
+from ..models.heads import Activation, AdaptiveHeads, projector
+from ..objectives import AdaptiveMultiHead, SogCLR, by_teacher, catalogue
+from .average import told
 from .method import Contrast, Method, MethodOptions
 
+CODES = 8  # numbers of each head that temperatures are made of
 SWITCHES = ("add_near", "drop_near", "drop_alike", "drop_easy")
 
 
@@ -37,6 +39,14 @@ class SimCLROptions(MethodOptions):
         ge=0,
         description="rows of the table of SogCLR and ISogCLR, above the largest id; as the data have when unset",
     )
+    heads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="projections of each row, with a temperature for each pair of rows in each of them (AMCL); 3 in "
+        "the paper; one of each for all when unset",
+    )
+    price: float = Field(0.1, ge=0, description="with heads: weight of the price that keeps temperatures in the middle")
 
     teacher: str | None = Field(
         None,
@@ -81,8 +91,17 @@ class SimCLROptions(MethodOptions):
             raise ConfigError(f"{what}, or leave it out")
         if asked and self.objective != "NTXent":
             raise ConfigError(f"a teacher is asked by NTXent alone; leave out objective = {self.objective!r}")
+        if self.heads is not None:
+            fixed = [name for name in ("temperature", "objective", "activation", "teacher") if self._differs(name)]
+            if fixed:
+                raise ConfigError(f"heads have projections and temperatures of their own; leave out {fixed[0]}")
+        elif self._differs("price"):
+            raise ConfigError("price is that of the temperatures of heads; set heads, or leave it out")
         self.made()
         return self
+
+    def _differs(self, name: str) -> bool:
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     def settled(self, facts: dict[str, Any], views: int | None = None) -> MethodOptions:
         """See `MethodOptions.settled`; a table of items has room for all ids of the data."""
@@ -93,6 +112,8 @@ class SimCLROptions(MethodOptions):
 
     def made(self) -> Objective:
         """The objective that these options say."""
+        if self.heads is not None:
+            return AdaptiveMultiHead(heads=self.heads, codes=CODES, price=self.price)
         more = {"average": self.average, "items": self.items}
         given = {name: value for name, value in more.items() if value is not None}
         return catalogue()[self.objective](temperature=self.temperature, **given)
@@ -106,7 +127,8 @@ class SimCLR(Method):
 
     encoder -> two-layer head -> NT-Xent over all rows of all views. The head is thrown away afterwards. Views of the
     same item, also when it stands in the data twice, are never pushed apart. Whole and small views count alike. With a
-    `teacher` its cosines add near pairs and drop doubtful ones (Zhang et al. 2023). Source: Chen et al. 2020.
+    `teacher` its cosines add near pairs and drop doubtful ones (Zhang et al. 2023); with `heads` there are several
+    heads, and each pair of rows has a temperature of its own in each (Wang et al. 2023). Source: Chen et al. 2020.
     """
 
     name = "simclr"
@@ -119,20 +141,29 @@ class SimCLR(Method):
 
     def __init__(self, encoder: nn.Module, options: SimCLROptions) -> None:
         super().__init__(encoder, options)
-        self.head = projector(
-            self.width, options.hidden or self.width, options.projection, activation=options.activation
+        sizes = self.width, options.hidden or self.width, options.projection
+        self.head: nn.Module = (
+            projector(*sizes, activation=options.activation)
+            if options.heads is None
+            else AdaptiveHeads(*sizes, heads=options.heads, codes=CODES)
         )
         self.objective = options.made()
 
-    def project(self, rows: Tensor) -> Tensor:
-        """Encoder and head."""
-        projection: Tensor = self.head(self.encoder(rows))
-        return projection
+    def project(self, rows: Tensor) -> Tensor | dict[str, Tensor]:
+        """Encoder and head; with `heads` the projections of all, and their codes."""
+        made: Tensor = self.head(self.encoder(rows))
+        if self.options.heads is None:
+            return made
+        width = self.options.heads * self.options.projection
+        return {"projection": made[:, :width], "codes": made[:, width:]}
 
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective over all views; rows of one id are near, and what the teacher says of them counts."""
         if self.options.teacher is not None:
             return self.judged(torch.cat(projections), relation=self._opinion(batch, len(projections)))
+        if self.options.heads is not None:
+            rows = [torch.cat([view["projection"], view["codes"]], 1) for view in projections]
+            return told(self.objective.inspect(*rows, ids=batch.ids))
         return self.judged(*projections, ids=batch.ids)
 
     def _opinion(self, batch: Batch, views: int) -> Relation:

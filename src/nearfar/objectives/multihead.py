@@ -79,6 +79,15 @@ class AdaptiveMultiHead(Objective):
         terms = self._terms(views, how.get("ids"), how.get("strategy"))
         return Inspection(torch.stack(list(terms.values())).sum(), terms)
 
+    def temperatures(self, codes: Tensor, others: Tensor) -> Tensor:
+        """(heads, R, C) of the pairs of rows with these codes (R, heads codes) and (C, heads codes).
+
+        >>> AdaptiveMultiHead(heads=1, low=0.1, high=0.9).temperatures(torch.zeros(1, 1), torch.zeros(1, 1)).item()
+        0.5
+        """
+        own, every = (part.unflatten(1, (self.heads, self.codes)).transpose(0, 1) for part in (codes, others))
+        return self.low + (self.high - self.low) * (own @ every.mT).sigmoid()
+
     def _terms(
         self, views: tuple[Tensor, ...], ids: Tensor | None, strategy: str | Strategy | None
     ) -> dict[str, Tensor]:

@@ -19,6 +19,12 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None, str], 
         "cosine; training widens the gap",
     ),
     (
+        "Spread of scores",
+        (("near_std", "near", "near"), ("far_std", "far", "far")),
+        0.0,
+        "standard deviation of the cosines; little among near pairs says that they are easy",
+    ),
+    (
         "Scores when mined",
         (("positive_mean", "near", "near"), ("negative_mean", "mined", "far")),
         None,

@@ -72,7 +72,8 @@ def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = F
     """All measures of one batch, from (at most) its first 512 rows; empty when the projections are not (B, D).
 
     ``near_mean`` and ``far_mean`` are mean cosines between the first view and the second, of rows of the same item
-    and of different items; with one view there is neither these nor ``alignment``.
+    and of different items, ``near_std`` and ``far_std`` their standard deviations; with one view there is neither these
+    nor ``alignment``.
     """
     views = [watched_part(projection) for projection in projections[:2]]
     if any(view.ndim != 2 for view in views) or len(views[0]) < 2:
@@ -93,8 +94,9 @@ def observe(projections: Sequence[Projection], ids: Tensor, histograms: bool = F
         same = ids[: len(first), None] == ids[None, : len(first)]
         near, far = scores.diagonal(), scores[~same]
         record["alignment"] = alignment(first, second)
-        record["near_mean"] = near.mean().item()
-        record["far_mean"] = far.mean().item() if len(far) else None
+        for name, side in (("near", near), ("far", far)):
+            record[f"{name}_mean"] = side.mean().item() if len(side) else None
+            record[f"{name}_std"] = side.std(correction=0).item() if len(side) else None
         if histograms:
             record["near_hist"] = score_histogram(near)
             record["far_hist"] = score_histogram(far)
