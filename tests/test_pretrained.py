@@ -214,6 +214,7 @@ TINY: dict[str, dict[str, Any]] = {
     **{"simsiam": {"projection": 32}, "barlow": {"projection": 32}, "vicreg": {"projection": 32}},
     **{"wmse": {"projection": 6, "block": 16}, "swav": {"prototypes": 6}, "dino": {"prototypes": 24}},
     **{"clusterns": {"centroids": 8}, "whitenedcse": {"group": 4}, "sepclr": {"background": 0}},
+    "beclr": {"queue": 40, "prototypes": 4, "projection": 16},
     "distil": {"teacher": "small"},
 }
 

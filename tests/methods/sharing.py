@@ -30,6 +30,7 @@ SMALL: dict[str, Any] = {
 OWN: dict[str, dict[str, Any]] = {
     "invp": {"items": 22, "links": 2, "hardest": 6, "walk_from": 0.3},
     "pnda": {"items": 22, "copies_from": 0.3, "above": 0.664},
+    "beclr": {"neighbours": 3, "neighbours_from": 0.3, "afresh": 0.6, "covered": 0.4},
     "gml": {"least": 2},
     # By its own weights, of 1000, plain steps of this length lead so far that only rounding is left to compare.
     "sepclr": {"background": 1, "salient": 1.0, "nothing": 1.0, "independence": 1.0},

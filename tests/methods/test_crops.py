@@ -259,6 +259,7 @@ SMALL = {
     "clusterns": {"centroids": 4},
     "invp": {"items": 8, "links": 2, "hardest": 3, "walk_from": 0.0},
     "pnda": {"items": 8, "copies_from": 1.0},  # while the classifier learns
+    "beclr": {"queue": 16, "prototypes": 3, "neighbours": 2},
     "sepclr": {"background": 1, "projection": 6},  # a part of one number has no direction
 }
 

@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "invp": {"items": 4, "links": 2, "hardest": 2},
     "clusterns": {"centroids": 2},
     "whitenedcse": {"group": 2},
+    "beclr": {"queue": 8, "prototypes": 2},
     "sepclr": {"background": 1, "projection": 4},
     "moco": {"keep": 0.5, "queue": 5},
     "pairs": {"learn_temperature": True, "widths": [2, 4]},

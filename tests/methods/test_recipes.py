@@ -386,6 +386,7 @@ SMALL = {
     "clusterns": {"centroids": 4},
     "invp": {"items": 8, "links": 2, "hardest": 3, "walk_from": 0.0},
     "pnda": {"items": 8},
+    "beclr": {"queue": 16, "prototypes": 3, "neighbours": 2, "neighbours_from": 0.1},
     "gml": {"classes": 3},
     "sepclr": {"background": 1},
 }

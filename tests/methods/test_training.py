@@ -32,6 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
     "pnda": {"copies_from": 0.3},
     "pal": {},
     "byol": {"hidden": 32},
+    "beclr": {"queue": 60, "prototypes": 6, "projection": 16, "covered": 0.2},
     "simsiam": {"projection": 32},
     "barlow": {"projection": 32, "hidden": 32},
     "vicreg": {"projection": 32, "hidden": 32},

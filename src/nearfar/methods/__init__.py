@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from .ar2 import AR2
 from .around import Around, AroundOptions, innermost
 from .barlow import Barlow
+from .beclr import BECLR
 from .byol import BYOL
 from .compcse import CompCSE
 from .cpc import CPC
@@ -55,6 +56,7 @@ _METHODS: tuple[type[Method], ...] = (
     PNDA,
     PAL,
     BYOL,
+    BECLR,
     SimSiam,
     Barlow,
     VICReg,
@@ -124,6 +126,7 @@ __all__ = [
     "AR2",
     "AROUND",
     "AXES",
+    "BECLR",
     "BYOL",
     "CPC",
     "DCLR",

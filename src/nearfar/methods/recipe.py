@@ -16,7 +16,7 @@ from torch import nn
 
 from ..contrast import Objective
 from ..errors import ConfigError
-from ..models import Centroids, FrozenCopy, LabelledQueue, LinkedBank, MomentumCopy, Prototypes, Queue
+from ..models import Centroids, ClusteredQueue, FrozenCopy, LabelledQueue, LinkedBank, MomentumCopy, Prototypes, Queue
 from ..objectives import build, catalogue
 from .around import innermost
 from .method import Method
@@ -34,8 +34,11 @@ AXES: dict[str, str] = {
     "kind": "contrastive, generative (says the data again), or hybrid",
     "signal": "what says who is near: labels, or views and given pairs",
 }
-_MEMORIES = {Queue: "size", LabelledQueue: "size", LinkedBank: "vectors", Prototypes: "weight", Centroids: "centres"}
-_BANKS, _CLUSTERS = (Queue, LabelledQueue, LinkedBank), (Prototypes, Centroids)
+_MEMORIES = {
+    **{Queue: "size", LabelledQueue: "size", ClusteredQueue: "size", LinkedBank: "vectors"},
+    **{Prototypes: "weight", Centroids: "centres"},
+}
+_BANKS, _CLUSTERS = (Queue, LinkedBank), (ClusteredQueue, Prototypes, Centroids)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def recipe_of(method: Method) -> Recipe:
 def _online(method: Method) -> Iterator[tuple[str, nn.Module]]:
     """The parts that learn by the loss, in the order in which they were made: the encoder first."""
     for name, part in method.named_children():
-        still = isinstance(part, Objective | MomentumCopy | Queue | LabelledQueue | LinkedBank | nn.Identity)
+        still = isinstance(part, Objective | MomentumCopy | Queue | LinkedBank | nn.Identity)
         if name == "encoder" or (not still and any(weight.requires_grad for weight in part.parameters())):
             yield name, part
 
@@ -146,10 +149,10 @@ def _memories(method: Method) -> Iterator[str]:
     for name, weight in method.named_parameters(recurse=False):
         yield f"{len(weight)} learned vectors ({name})"
     for name, part in method.named_children():
-        for kind, holds in _MEMORIES.items():
-            if isinstance(part, kind):
-                held: Any = getattr(part, holds)
-                yield f"{kind.__name__} of {held if isinstance(held, int) else len(held)} ({name})"
+        holds = _MEMORIES.get(type(part))
+        if holds is not None:
+            held: Any = getattr(part, holds)
+            yield f"{type(part).__name__} of {held if isinstance(held, int) else len(held)} ({name})"
 
 
 def _architectures(method: Method) -> Iterator[str]:

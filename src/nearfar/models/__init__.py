@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nearfar.models.bank import LinkedBank
 from nearfar.models.centroids import Centroids
+from nearfar.models.clustered import ClusteredQueue
 from nearfar.models.contradicting import contradicting, mixed_with
 from nearfar.models.course import Course, UpToNow
 from nearfar.models.draws import Draws
@@ -23,6 +24,7 @@ from nearfar.models.record import Record
 __all__ = [
     "AdaptiveHeads",
     "Centroids",
+    "ClusteredQueue",
     "Course",
     "Draws",
     "FrozenCopy",

@@ -56,12 +56,15 @@ class Queue(nn.Module):
     def push(self, vectors: Tensor, ids: Tensor) -> None:
         """Add vectors (B, width) of items (B,); of more than `size`, the last ones."""
         vectors, ids = vectors[-self.size :], ids[-self.size :]
-        start, count = int(self.pointer), len(vectors)
-        slots = torch.arange(start, start + count, device=self.ids.device) % self.size
+        count, slots = len(vectors), self._slots(len(vectors))
         self.vectors[slots] = vectors.to(self.vectors.dtype)
         self.ids[slots] = ids
-        self.pointer.fill_((start + count) % self.size)
+        self.pointer.fill_((int(self.pointer) + count) % self.size)
         self.filled.fill_(min(len(self) + count, self.size))
+
+    def _slots(self, count: int) -> Tensor:
+        """Where the next vectors go, at most `size` of them."""
+        return torch.arange(count, device=self.ids.device).add(self.pointer) % self.size
 
     @torch.no_grad()
     def nearest(self, queries: Tensor) -> Tensor:

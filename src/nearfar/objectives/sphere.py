@@ -40,6 +40,22 @@ def uniformity(rows: Tensor, everyone: int, rate: float, strategy: Strategy) -> 
     return energies(rows, everyone, rate, strategy).logsumexp(0) - math.log(everyone * (everyone - 1))
 
 
+def uniformity_of_items(rows: Tensor, keys: Tensor, rate: float, strategy: Strategy) -> Tensor:
+    """The same over pairs of rows of different items, by `keys` of the rows of all processes; 0 where there are none.
+
+    >>> z = torch.eye(2)[[0, 1, 0, 1]]                                       # two views of two items
+    >>> float(uniformity_of_items(z, torch.tensor([0, 1, 0, 1]), 0.25, Strategy()))            # squared distances of 2
+    -0.5
+    """
+    relation = same_key(keys)
+    pairs = int(relation.counts().far.sum())
+    if not pairs:
+        return rows.sum() * 0
+    made = arranged(strategy, "uniformity_of_items", "joint", (rows,), relation=relation)
+    scores = scored(NegativeSquaredEuclidean(normalize=False), made, 1 / rate, strategy)
+    return scores.reduce(LogSumExp("far"))[0].logsumexp(0) - math.log(pairs)
+
+
 @entry
 class AlignUniform(Objective):
     """Alignment of two views plus uniformity of each, on the unit sphere.
