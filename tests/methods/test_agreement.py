@@ -99,9 +99,10 @@ def test_places_are_of_the_text_each_once_and_the_same_in_any_batch() -> None:
 
 def test_the_attention_is_that_of_the_model_and_its_usual_way_is_put_back(folder: Path) -> None:
     net = net_of(folder)
-    usual = net.model.config._attn_implementation
     tokens = net.tokens(TEXTS)
     with torch.no_grad():
+        net(tokens)  # from here on it has the attention of packs
+        usual = net.model.config._attn_implementation
         vectors, seen = net.attending(tokens, (1, 3), 30, 4)
         torch.testing.assert_close(vectors, net(tokens), rtol=1e-4, atol=1e-5)
         assert net.model.config._attn_implementation == usual and seen.shape == (4, 2, 2, 30)

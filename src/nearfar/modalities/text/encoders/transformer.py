@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nearfar.errors import ConfigError
 from nearfar.models.record import Record
 
 from .. import edits
+from . import packing
 from .attention import looked_up, places, showing
 from .pieces import lengths_of, pieces
 from .pooling import Pooling, pool
@@ -24,6 +26,8 @@ from .tasks import WordTasks
 SETTINGS = "encoder.json"
 # Tokens at a time, twice as many where no gradients are kept: on a CPU what stays in its cache.
 BUDGET = {"cpu": 512, "cuda": 32768}
+# Of packs, which are for CPUs; with gradients few large ones, for each adds to those of all weights.
+PACKED, PACKED_ALONE = 8192, 2048
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,9 @@ class Dense(nn.Sequential):
 class Transformer(WordTasks, nn.Module):
     """A model of `transformers` with its tokeniser: (B, L) token ids, -1 behind the end -> (B, width).
 
-    Texts are sorted by length and encoded in pieces, so that a batch with one long text costs little more than
-    without it; the values are those of encoding each text alone, to rounding.
+    Texts are sorted by length, and on a CPU stand behind one another without any padding, where the net can read them
+    so; elsewhere those of similar length are encoded together, so that a batch with one long text costs little more
+    than without it. The values are those of encoding each text alone, to rounding.
 
     Attributes:
         width: of the embedding.
@@ -84,9 +89,14 @@ class Transformer(WordTasks, nn.Module):
             "pad": pad,
         }
         self._pad = pad or 0
+        self._packs: bool | None = None  # whether the net can read texts behind one another, once that was tried
         self.soft: SoftPrompts | None = None
         if settings.soft_prompts:
             self.soft = SoftPrompts(model, settings.soft_prompts, int(model.config.hidden_size))  # type: ignore
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        packing.register()  # in the process that this came to
 
     @property
     def fine_tuning(self) -> dict[str, Any]:
@@ -116,9 +126,14 @@ class Transformer(WordTasks, nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) -> (B, width)."""
-        budget = BUDGET.get(tokens.device.type, BUDGET["cuda"]) * (1 if torch.is_grad_enabled() else 2)
         if not len(tokens):
             return self._embed(*self._states(tokens))
+        if self._packing(tokens):
+            packed = list(self._packed(tokens))
+            alike = [zip(pack.apart(states), pack.apart(pack.mask), strict=True) for pack, states in packed]
+            parts = [self._embed(*texts) for pack in alike for texts in pack]
+            return torch.cat(parts)[torch.cat([pack.rows for pack, _ in packed]).argsort()]
+        budget = BUDGET.get(tokens.device.type, BUDGET["cuda"]) * (1 if torch.is_grad_enabled() else 2)
         cut = list(pieces(self.lengths(tokens), budget))
         parts = [self._embed(*self._states(tokens[rows, :longest])) for rows, longest in cut]
         return torch.cat(parts)[torch.cat([rows for rows, _ in cut]).argsort()]
@@ -193,11 +208,30 @@ class Transformer(WordTasks, nn.Module):
         self.tokeniser.save_pretrained(folder)
         (folder / SETTINGS).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
 
+    def _packing(self, tokens: Tensor) -> bool:
+        """Whether these are encoded behind one another."""
+        if tokens.device.type != "cpu" or self.soft is not None:
+            return False
+        if self._packs is None:
+            self._packs = packing.takes_packs(self.model)
+        return self._packs
+
+    def _packed(self, tokens: Tensor) -> Iterator[tuple[packing.Pack, Tensor]]:
+        """Packs of texts, and the states (T, d) of their tokens."""
+        budget = PACKED if torch.is_grad_enabled() else PACKED_ALONE
+        for pack in packing.packs(tokens, self.lengths(tokens), self._pad, budget):
+            yield pack, packing.states_of(self.model, pack)
+
     def _states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         if not len(tokens):  # the net runs all the same: processes that share its weights wait for each other
             states, mask = self._states(tokens.new_full((1, tokens.shape[1]), self._pad))
             return states[:0], mask[:0]
         mask = tokens >= 0
+        if self._packing(tokens):
+            padded = torch.zeros(*tokens.shape, self.token_width)
+            for pack, made in self._packed(tokens):
+                padded = pack.spread(made, padded.to(made.dtype))
+            return padded, mask
         seen = _seen(mask)
         if self.soft is not None:
             return self._read(self.vectors_of(tokens), seen), mask
