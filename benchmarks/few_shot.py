@@ -121,10 +121,9 @@ def main() -> None:
         print(f"\n{side}\n\n| |", " | ".join(f"{name} shots" for name in names), "|\n|---|---|---|---|---|")
         for way in (*ways, "pixels"):
             print(f"| {way} |", " | ".join(str(bootstrap_mean("", scores[side, name, way])) for name in names), "|")
-        for way in (*ways, "pixels"):
-            if way != "simclr":
-                gains = [paired_difference(scores[side, name, way], scores[side, name, "simclr"]) for name in names]
-                print(f"| {way} less simclr |", " | ".join(map(str, gains)), "|")
+        for way, other in [(way, "simclr") for way in (*ways, "pixels") if way != "simclr"] + [("beclr", "alone")]:
+            gains = [paired_difference(scores[side, name, way], scores[side, name, other]) for name in names]
+            print(f"| {way} less {other} |", " | ".join(map(str, gains)), "|")
         for way in (*ways, "pixels"):
             moved = [(scores[side, f"{n}, transported", way], scores[side, n, way]) for n in ("1", "5")]
             print(f"| {way}, by transport | | {' | | '.join(str(paired_difference(*pair)) for pair in moved)} |")
