@@ -19,7 +19,7 @@ from .contrast import Strategy
 from .data.source import Source
 from .data.split import apart_by_id
 from .errors import ConfigError, DataError
-from .methods import AROUND, innermost
+from .methods import AROUND, catalogue, innermost
 from .methods.ar2 import AR2
 from .methods.method import Method
 from .methods.pnda import PNDA
@@ -71,6 +71,11 @@ def check_views(kind: type[Method], modality: Modality, views: Views) -> None:
         raise ConfigError(
             f"{kind.name} has no use for what these data give as far from their items; use the method pairs, or leave "
             "those columns out"
+        )
+    if getattr(views, "weighed", False) and not kind.weighs:
+        able = [name for name, method in catalogue().items() if method.weighs]
+        raise ConfigError(
+            f"{kind.name} counts all items alike; leave out generated_weight, or take one of {', '.join(able)}"
         )
     lacking = [asked for asked in kind.asks if not hasattr(views, asked)]
     if lacking:

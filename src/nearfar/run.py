@@ -451,6 +451,7 @@ def _training_source(
     else:
         source, _ = modality.read_pair(Path(data), options, None, cache, shown(progress))
         source = source.select(parts_of(source, training)[0]) if training.held_out else source
+    source = modality.learned(source, options, cache, shown(progress))
     require(source, 2)
     return source
 

@@ -16,6 +16,7 @@ from . import (  # noqa: F401  (each adds a command)
     explore,
     export,
     fit,
+    generated,
     label,
     lists,
     look,

@@ -32,6 +32,7 @@ class Batch:
         domains: (B,) int64, where each item comes from (a hospital, a camera), with -1 for unknown, or None.
         taught: (B, P, D) what a teacher makes of the P parts of each item, one for all views or one for each; None
             where there is no teacher.
+        weights: (B,) how much each item counts beside the others, >= 0; None where all count alike.
 
     Raises:
         DataError: when the lengths differ, there is no view, or none is whole.
@@ -50,9 +51,11 @@ class Batch:
     targets: Tensor | None = None
     taught: Tensor | None = None
     domains: Tensor | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        given = [column for column in (self.labels, self.targets, self.taught, self.domains) if column is not None]
+        columns = (self.labels, self.targets, self.taught, self.domains, self.weights)
+        given = [column for column in columns if column is not None]
         lengths = [len(column) for column in (*self.views, *given)]
         if not self.views or any(length != len(self.ids) for length in lengths):
             raise DataError(f"a batch of {len(self.ids)} ids has columns of lengths {lengths}")
@@ -107,4 +110,5 @@ class Batch:
             None if self.targets is None else self.targets.to(device, non_blocking=non_blocking),
             None if self.taught is None else self.taught.to(device, non_blocking=non_blocking),
             None if self.domains is None else self.domains.to(device, non_blocking=non_blocking),
+            None if self.weights is None else self.weights.to(device, non_blocking=non_blocking),
         )

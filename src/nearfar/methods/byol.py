@@ -39,6 +39,7 @@ class BYOL(Method):
     near = "the projection of another view of the same item, by a slow copy of the network"
     far = "nothing"
     source = "Grill et al. 2020, Bootstrap Your Own Latent; solo-learn losses/byol.py"
+    weighs = True
     Options = BYOLOptions
 
     options: BYOLOptions
@@ -59,7 +60,10 @@ class BYOL(Method):
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """Regression of every view's prediction onto the target of every other whole view."""
         predictions, targets = ([view[name] for view in projections] for name in ("prediction", "target"))
-        return averaged([told(self.objective.inspect(predictions[i], targets[j])) for i, j in batch.onto_whole()])
+        weights = batch.weights
+        return averaged(
+            [told(self.objective.inspect(predictions[i], targets[j], weights=weights)) for i, j in batch.onto_whole()]
+        )
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The target follows, more and more slowly."""

@@ -40,6 +40,7 @@ class DenseCL(MoCo):
     near = "as moco; for a cell, the most similar cell of the other view, by a slow copy of the encoder"
     far = "as moco; for a cell, mean cells of earlier views, or the cells of other items"
     source = "Wang et al. 2021, Dense Contrastive Learning; Iskender et al. 2022; WXinlong/DenseCL models/densecl.py"
+    weighs = False
     asks = ("with_boxes",)  # only what has places has cells
     Options = DenseCLOptions
 

@@ -86,6 +86,7 @@ class Method(nn.Module):
     contrasts: bool = True  # whether its loss compares rows, and not only says the data again
     takes_far: ClassVar[bool] = False  # has a use for views of the role "far"
     taught: ClassVar[bool] = False  # learns from the vectors of a teacher, its option `teacher`
+    weighs: ClassVar[bool] = False  # counts items as much as `Batch.weights` says
     mines: ClassVar[bool] = False  # finds them itself while it learns
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 

@@ -74,6 +74,7 @@ class MoCo(Method):
     near = "the key of another view of the same item, by a slow copy of the encoder"
     far = "keys of other items in a queue of earlier batches"
     source = "He et al. 2020, Momentum Contrast; Chen et al. 2020, Improved Baselines; facebookresearch/moco"
+    weighs: ClassVar[bool] = True
     Options: ClassVar[type[MethodOptions]] = MoCoOptions
 
     options: MoCoOptions
@@ -111,7 +112,7 @@ class MoCo(Method):
             query, key, far = self._moved(projections[i]["projection"], keys[j], self.part(held).to(keys[j].dtype))
             more = [self._mixtures(projections[i]["projection"], held, usable)] if extra else []
             met.append((query, torch.cat([key, far, *more])))
-        return averaged([self.judged(*views, relation=relation) for views in met])
+        return averaged([self.judged(*views, relation=relation, weights=batch.weights) for views in met])
 
     def _pairs(self, batch: Batch) -> list[tuple[int, int]]:
         """(i, j): view i asks for the key of view j."""

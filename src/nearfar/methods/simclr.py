@@ -135,6 +135,7 @@ class SimCLR(Method):
     near = "other views of the same item"
     far = "all views of the other items in the batch"
     source = "Chen et al. 2020, A Simple Framework for Contrastive Learning of Visual Representations"
+    weighs = True
     Options = SimCLROptions
 
     options: SimCLROptions
@@ -160,11 +161,14 @@ class SimCLR(Method):
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """The objective over all views; rows of one id are near, and what the teacher says of them counts."""
         if self.options.teacher is not None:
-            return self.judged(torch.cat(projections), relation=self._opinion(batch, len(projections)))
+            relation = self._opinion(batch, len(projections))
+            return self.judged(torch.cat(projections), relation=relation, weights=batch.weights)
         if self.options.heads is not None:
+            if batch.weights is not None:
+                raise ConfigError("heads count all items alike; leave out heads or generated_weight")
             rows = [torch.cat([view["projection"], view["codes"]], 1) for view in projections]
             return told(self.objective.inspect(*rows, ids=batch.ids))
-        return self.judged(*projections, ids=batch.ids)
+        return self.judged(*projections, ids=batch.ids, weights=batch.weights)
 
     def _opinion(self, batch: Batch, views: int) -> Relation:
         """Who is near and far among the rows of all processes, by ids and by the teacher's vectors of the items.

@@ -33,6 +33,7 @@ class SimSiam(Method):
     near = "the projection of another view of the same item, held constant"
     far = "nothing"
     source = "Chen & He 2021, Exploring Simple Siamese Representation Learning; facebookresearch/simsiam"
+    weighs = True
     Options = SimSiamOptions
 
     def __init__(self, encoder: nn.Module, options: SimSiamOptions) -> None:
@@ -50,4 +51,7 @@ class SimSiam(Method):
     def contrast(self, projections: list[Any], batch: Batch) -> Contrast:
         """Regression of every view's prediction onto the projection of every other whole view."""
         predictions, targets = ([view[name] for view in projections] for name in ("prediction", "projection"))
-        return averaged([told(self.objective.inspect(predictions[i], targets[j])) for i, j in batch.onto_whole()])
+        weights = batch.weights
+        return averaged(
+            [told(self.objective.inspect(predictions[i], targets[j], weights=weights)) for i, j in batch.onto_whole()]
+        )

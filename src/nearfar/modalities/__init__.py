@@ -117,6 +117,10 @@ class Modality(Protocol):
         """The training part and, where the data have one, the test part."""
         ...
 
+    def learned(self, source: Source, options: Any, cache: Path | None, progress: bool) -> Source:
+        """What a run learns from: rows that were read, with what its settings put beside or among them."""
+        ...
+
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> tuple[Masked, Masked]:
         """Items with masks, to fit on and to score on; a ConfigError where the modality has no such thing.
 

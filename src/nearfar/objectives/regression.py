@@ -59,19 +59,33 @@ class CosineRegression(Objective):
             cosine = (unit(rows[0]) * unit(target)).sum(1)
         return self.together(-cosine if self.form == "cosine" else 2 - 2 * cosine, strategy)
 
-    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
-        """The scalar value of predictions and targets."""
-        return self._per_anchor(views, strategy).mean()
+    def _weights(self, values: Tensor, weights: Tensor, strategy: str | Strategy | None) -> Tensor:
+        """(R,) what the rows of all processes count."""
+        each = self.together(weights.to(values.dtype).detach(), strategy)
+        if each.shape != values.shape or bool((each < 0).any()) or not bool(each.sum() > 0):
+            raise ValueError(f"CosineRegression: weights are one for each of {len(values)} rows, >= 0 and not all 0")
+        return each
 
-    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
+    def forward(self, *views: Tensor, weights: Tensor | None = None, strategy: str | Strategy | None = None) -> Tensor:
+        """The scalar value of predictions and targets; with `weights` (N,) a weighted mean over rows."""
+        return self.inspect(*views, weights=weights, strategy=strategy).total
+
+    def inspect(
+        self, *views: Tensor, weights: Tensor | None = None, strategy: str | Strategy | None = None
+    ) -> Inspection:
         """The value of every row, at chance and at collapse."""
         values = self._per_anchor(views, strategy)
+        if weights is None:
+            each, total = torch.ones_like(values), values.mean()
+        else:
+            each = self._weights(values, weights, strategy)
+            total = (each * values).sum() / each.sum()
         distance = self.form == "distance"
         return Inspection(
-            total=values.mean(),
-            terms={"regression": values.mean()},
+            total=total,
+            terms={"regression": total},
             per_anchor=values.detach(),
-            weight=torch.ones_like(values),
+            weight=each,
             chance=2.0 if distance else 0.0,
             collapsed=0.0 if distance else -1.0,
         )

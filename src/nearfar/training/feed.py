@@ -17,7 +17,7 @@ from nearfar.training.protocols import Sampler, Source, Taught, Views
 from nearfar.training.rng import step_generator
 from nearfar.training.team import Team
 
-Made = tuple[list[Tensor], list[Tensor] | None]
+Made = tuple[list[Tensor], list[Tensor] | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Feed:
         share = self.team.share(len(index))
         own, labels = index[share], self.source.labels
         targets, domains = (getattr(self.source, name, None) for name in ("targets", "domains"))
-        views, boxes = self._views_of(index, share, step_generator(self.seed, step))
+        views, boxes, weights = self._views_of(index, share, step_generator(self.seed, step))
         batch = Batch(
             views,
             ids=torch.as_tensor(self.source.ids[own]),
@@ -58,20 +58,27 @@ class Feed:
             boxes=boxes,
             taught=None if self.taught is None else self.taught(own),
             domains=None if domains is None else torch.as_tensor(domains[own]),
+            weights=weights,
         )
         return Prepared(step, index, batch)
 
     def _views_of(self, index: np.ndarray, share: slice, generator: torch.Generator) -> Made:
-        """Views of a share of the batch, the same ones that the whole batch would have given it, and their boxes."""
+        """Views of a share of the batch, those that the whole batch would have given it, their boxes, and weights.
+
+        Views with weights are made of what the source offers beside its rows.
+        """
+        if hasattr(self.views, "with_weights") and hasattr(self.source, "material"):
+            made: Made = self.views.with_weights(self.source.material(index), generator, part=share)
+            return made
         rows = self.source.rows(index)
         if hasattr(self.views, "with_boxes"):
-            made: Made = self.views.with_boxes(rows, generator, part=share)
-            return made
+            views, boxes = self.views.with_boxes(rows, generator, part=share)
+            return views, boxes, None
         if self.team.alone:
-            return self.views(rows, generator), None
+            return self.views(rows, generator), None, None
         if "part" in inspect.signature(self.views).parameters:
-            return self.views(rows, generator, part=share), None  # type: ignore[call-arg]
-        return [view[share] for view in self.views(rows, generator)], None
+            return self.views(rows, generator, part=share), None, None  # type: ignore[call-arg]
+        return [view[share] for view in self.views(rows, generator)], None, None
 
     def steps(self, start: int, stop: int) -> Generator[tuple[Prepared, float], None, None]:
         """Steps ``start`` to ``stop - 1`` in order, each with the seconds that were spent waiting for it."""

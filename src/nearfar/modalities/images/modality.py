@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from torch import nn
 
 from ...data.source import ArraySource, Source
@@ -16,15 +17,20 @@ from ...settings import Settings
 from ..folders import Levels
 from ..peek import array_shapes, holds_file, is_number, table_head
 from .arrays import TEST_KEYS, TRAIN_KEYS
+from .beside import ViewsBeside
 from .decode import Unreadable, read_image
 from .encoders import default_encoder, encoder
 from .files import EXTENSIONS
+from .generated import among, find_generated, read_weights
 from .masks import Masked, read_masked
 from .reading import read, read_pair
 from .recipes import multi_crop, resolve
 from .tables import PATH_COLUMNS, TABLE_EXTENSIONS
 from .views import ImageViews, ViewRecipe
 
+log = logging.getLogger(__name__)
+
+Whole = Annotated[str, AfterValidator(lambda path: str(Path(path).expanduser().resolve()))]
 _ASKED_PIXELS = 40_000_000  # of a picture to search by, which may come from anyone
 
 
@@ -43,12 +49,36 @@ class ImageOptions(Settings):
     )
     policy: Literal["skip", "refuse"] = Field("skip", description="what to do with unreadable images")
     duplicates: Literal["same-id", "own-id"] = Field("same-id", description="whether equal images are one item")
-    recipe: str = Field("auto", description="of the views: auto, simclr, simclr-small, mocov2, byol, digits")
+    recipe: str = Field("auto", description="of the views: auto, simclr, simclr-small, mocov2, byol, adainf, digits")
     crops: str | None = Field(
         None, description="several sizes of view, such as 2x28+6x16: the first group whole, the others small"
     )
     strength: float = Field(1.0, ge=0, description="of the views; 0 leaves only the resize")
     exact: bool = Field(False, description="views by torchvision, image by image, for reproduction")
+    generated: Whole | None = Field(
+        None, description="folder or .npz of pictures that were generated from those of the data, named after them"
+    )
+    generated_as: Literal["views", "items"] = Field(
+        "views", description="views: the second view of an item is one generated from it; items: they join the data"
+    )
+    generated_weight: float = Field(
+        0.0,
+        ge=0,
+        description="how much the quality of a generated view weighs, as nearfar generated found it; 1 in the paper",
+    )
+    replicate: int = Field(
+        1, ge=1, description="how often each picture of the data stands beside generated ones that join them"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> ImageOptions:
+        if self.generated is None and (self.generated_weight or self.replicate > 1 or self.generated_as == "items"):
+            raise ConfigError("generated_as, generated_weight and replicate are of generated pictures; set generated")
+        if self.generated_as == "items" and self.generated_weight:
+            raise ConfigError("generated_weight is of generated views, and generated_as = 'items'; leave it out")
+        if self.generated_as == "views" and self.replicate > 1:
+            raise ConfigError("replicate is of generated pictures that join the data; set generated_as=items")
+        return self
 
     @field_validator("crops")
     @classmethod
@@ -102,6 +132,23 @@ class Images:
         """See `Modality.read_pair`."""
         return read_pair(path, **self._reading(options, like, cache, progress))
 
+    def learned(self, source: Source, options: ImageOptions, cache: Path | None, progress: bool) -> Source:
+        """See `Modality.learned`: the pictures with generated ones beside or among them."""
+        if options.generated is None:
+            return source
+        if not isinstance(source, ArraySource):
+            raise ConfigError(f"generated pictures stand beside an ArraySource, and these data are {source!r}")
+        if options.generated_as == "items":
+            return among(options.generated, source, options.replicate, cache, progress)
+        found = find_generated(options.generated, source, cache, progress)
+        if found.orphans:
+            log.warning(
+                "%s: %d generated pictures belong to nothing in the data and are left out, such as %s",
+                options.generated, len(found.orphans), found.orphans[0],
+            )  # fmt: skip
+        scale = options.generated_weight
+        return found.beside(source, read_weights(options.generated, found, scale) if scale else None)
+
     @staticmethod
     def _reading(
         options: ImageOptions, like: dict[str, Any] | None, cache: Path | None, progress: bool
@@ -122,14 +169,17 @@ class Images:
         recipe: str | list[ViewRecipe] = options.recipe
         if options.crops is not None:
             recipe = multi_crop(options.crops, resolve(options.recipe, size, channels))
-        return ImageViews(
-            size=size,
-            channels=channels,
-            count=options.count or count,
-            recipe=recipe,
-            exact=options.exact,
-            strength=options.strength,
-        )
+        how: dict[str, Any] = {
+            "size": size,
+            "channels": channels,
+            "count": options.count or count,
+            "recipe": recipe,
+            "exact": options.exact,
+            "strength": options.strength,
+        }
+        if options.generated is None or options.generated_as == "items":
+            return ImageViews(**how)
+        return ViewsBeside(weighed=options.generated_weight > 0, **how)
 
     def encoder(
         self, name: str | None, facts: dict[str, Any], options: ImageOptions | None = None

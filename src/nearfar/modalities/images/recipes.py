@@ -114,6 +114,8 @@ RECIPES: dict[str, tuple[ViewRecipe, ...]] = {
     "mocov2": (replace(_SIMCLR, name="mocov2", crop_scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1)),),
     # Grill et al. 2020: two different views
     "byol": (replace(_BYOL, blur_p=1.0), replace(_BYOL, blur_p=0.1, solarise_p=0.2)),
+    # Wang et al. 2024, for pictures that generated ones have joined; PKU-ML/adainf, symmetric_adainf.yaml
+    "adainf": (replace(_SIMCLR, name="adainf", crop_scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.4),),
     # Small grey pictures of which way round matters: no mirror, and milder light.
     "digits": (ViewRecipe("digits", crop_scale=(0.2, 1.0), flip=0.0, jitter=(0.3, 0.3, 0.0, 0.0), jitter_p=1.0),),
 }

@@ -48,7 +48,7 @@ class ImageViews:
         size: side of the views in pixels.
         channels: 1 (grey: of the colour jitters only brightness and contrast act) or 3.
         count: how many views; None means two, or as many as recipes are listed.
-        recipe: a name ("auto", "simclr", "simclr-small", "mocov2", "byol", "digits"), a `ViewRecipe`, or one
+        recipe: a name ("auto", "simclr", "simclr-small", "mocov2", "byol", "adainf", "digits"), a `ViewRecipe`, or one
             `ViewRecipe` per view, each with a `size` and a `role` of its own if wanted (see `multi_crop`). See `choose`
             for "auto".
         exact: use torchvision image by image, with parameters seeded from the generator; slow, for reproduction.

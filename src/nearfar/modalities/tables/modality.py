@@ -97,6 +97,10 @@ class Tables:
     def collection(self, path: Path, options: Any, split: str | None = None) -> None:
         """Rows are not searched by queries."""
 
+    def learned(self, source: Source, options: TableOptions, cache: Path | None, progress: bool) -> Source:
+        """See `Modality.learned`: the rows as they are."""
+        return source
+
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:
         """A row has no places to be masked."""
         raise ConfigError("the dense probe is for pictures; this run has tables")

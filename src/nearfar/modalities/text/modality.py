@@ -174,6 +174,10 @@ class TextModality:
             made.filler = MaskedModel.load(options.generator, made.tokeniser.get_vocab())
         return full, made
 
+    def learned(self, source: Source, options: TextOptions, cache: Path | None, progress: bool) -> Source:
+        """See `Modality.learned`: the rows as they are."""
+        return source
+
     def masked(self, path: Path, facts: dict[str, Any], progress: bool, **how: Any) -> NoReturn:
         """A text has no pixels."""
         raise ConfigError("the dense probe is for pictures; this run has texts")
