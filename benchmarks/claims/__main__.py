@@ -16,15 +16,15 @@ import torch
 CLAIMS = {  # the file, and how many steps by default
     "isogclr": ("individual", 1000),
     "groco": ("ordering", 400),
-    "moco_dual": ("queue", 150),
+    "moco_dual": ("queue", 100),
     "amcl": ("heads", 150),
-    "feature_transform": ("hardened", 150),
-    "mochi": ("hardened", 150),
-    "invp": ("walks", 300),
-    "polyview": ("many", 150),
-    "encouraging": ("softmax", 200),
-    "ncl": ("softmax", 200),
-    "hib": ("hedging", 300),
+    "feature_transform": ("hardened", 120),
+    "mochi": ("hardened", 120),
+    "invp": ("walks", 200),
+    "polyview": ("many", 120),
+    "encouraging": ("softmax", 150),
+    "ncl": ("softmax", 150),
+    "hib": ("hedging", 200),
 }
 
 

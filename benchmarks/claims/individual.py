@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
+from scipy.stats import t as student
 
 from benchmarks.claims.common import Sets, balanced, cell, everything, gain, learn, table
 from benchmarks.claims.drawing import Shown, draw
@@ -47,14 +48,7 @@ def frequency(chosen: argparse.Namespace) -> None:
     rows = [[str(columns[0][place]), seeds_mean("", values[:, place]).short()] for place in range(10)]
     table(["pictures of the class", "mean temperature"], rows)
     print("rank correlation of class size and mean temperature:", seeds_mean("", ranks).short(), "\n")
-    # The same classes at other sizes: what is left once each class has its own level.
-    names = np.tile(np.arange(10), len(found))
-    size, level = (np.concatenate([np.asarray(part[i], float) for part in found]) for i in (0, 1))
-    size = np.log10(size)
-    for c in range(10):
-        size[names == c] -= size[names == c].mean()
-        level[names == c] -= level[names == c].mean()
-    print("slope within classes, for ten times the pictures:", f"{float(size @ level / (size @ size)):+.4f}\n")
+    print("slope for ten times the pictures, each class with a level of its own:", slope(found), "\n")
     if chosen.pictures:
         shown = [Shown(f"seed {seed}", *part) for seed, part in enumerate(found)]
         draw(
@@ -65,6 +59,20 @@ def frequency(chosen: argparse.Namespace) -> None:
             shown,
             logs=True,
         )
+
+
+def slope(found: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Least squares of the mean temperature over the tenfold of pictures, with a constant for each class.
+
+    Classes are crowded by themselves; over the seeds a class has other sizes. Student's 95 % interval.
+    """
+    size, level = (np.stack(part).astype(float) for part in zip(*found, strict=True))  # seeds, classes
+    size = np.log10(size)
+    size, level = size - size.mean(0), level - level.mean(0)
+    value = (size * level).sum() / (size**2).sum()
+    free = size.size - size.shape[1] - 1
+    half = student.ppf(0.975, free) * np.sqrt(((level - value * size) ** 2).sum() / free / (size**2).sum())
+    return f"{value:+.4f} [{value - half:+.4f}, {value + half:+.4f}]"
 
 
 def small(chosen: argparse.Namespace) -> None:
