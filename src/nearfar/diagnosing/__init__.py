@@ -13,6 +13,7 @@ from . import (
     frames,
     growth,
     mean_classifier,
+    mining,
     negatives,
     redundancy,
     simplicity,
@@ -33,6 +34,7 @@ _PARTS = (
     frames,
     tuples,
     redundancy,
+    mining,
 )
 _DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in _PARTS}
 

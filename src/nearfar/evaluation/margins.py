@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from nearfar.errors import DataError
+from nearfar.training.margins import by_margin
 
 from .checks import Labels, Vectors, as_labels, as_vectors, unit
 
@@ -41,19 +43,10 @@ def margin_state(vectors: Vectors, labels: Labels, margin: float = 0.2) -> Margi
     """
     rows = unit(as_vectors(vectors))
     known = as_labels(labels, len(rows), unknown=True)
-    rows, known = rows[known >= 0], known[known >= 0]
-    distance = np.sqrt(np.clip(2 - 2 * rows @ rows.T, 0, None))
-    same = known[:, None] == known[None, :]
-    near = same & ~np.eye(len(rows), dtype=bool)
-    if not near.any() or same.all():
+    found = by_margin(torch.from_numpy(rows), torch.from_numpy(known.astype(np.int64)), margin)
+    if not found:
         raise DataError("triplets need two rows of one class and a row of another")
-    violating = triplets = 0
-    for each, friends, others in zip(distance, near, ~same, strict=True):
-        far = np.sort(each[others])
-        violating += int(np.searchsorted(far, each[friends] + margin, side="left").sum())
-        triplets += int(friends.sum()) * len(far)
-    diameter = float(distance.max())
+    diameter = found["diameter"]
     return MarginState(
-        diameter, float(distance[near].mean()), float(distance[~same].mean()), violating / triplets,
-        diameter < 0.1 * margin,
-    )  # fmt: skip
+        diameter, found["near_distance"], found["far_distance"], found["violating"], diameter < 0.1 * margin
+    )

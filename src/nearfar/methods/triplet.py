@@ -6,8 +6,11 @@ from typing import Any
 
 from pydantic import Field
 
-from ..contrast import LearnedBias
+from ..contrast import LearnedBias, NegativeSquaredEuclidean
+from ..objectives import TripletAll, TripletBand, TripletEasyHard, TripletHard, TripletSemiHard
 from .compared import Compared, ComparedOptions
+
+_TRIPLETS = (TripletAll, TripletBand, TripletEasyHard, TripletHard, TripletSemiHard)
 
 
 class TripletOptions(ComparedOptions):
@@ -48,3 +51,15 @@ class Triplet(Compared):
         "Matters; Wang et al. 2020, Cross-Batch Memory"
     )
     Options = TripletOptions
+
+    @property
+    def watched_margin(self) -> tuple[float, bool] | None:
+        """By how much far rows should be farther than near ones, and whether in squared distance; None if softly.
+
+        While it learns, the log then says of every batch how large it is beside the margin and how many triplets
+        violate it, and warns when all rows have come together.
+        """
+        objective = self.objective
+        if not isinstance(objective, _TRIPLETS) or getattr(objective, "soft", False):
+            return None
+        return float(objective.margin), isinstance(objective.similarity, NegativeSquaredEuclidean)

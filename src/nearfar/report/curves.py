@@ -32,6 +32,13 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None, str], 
     ),
     ("Effective rank", (("effective_rank", "rank", "main"),), 0.0, "dimensions in use; a fall towards 1 is collapse"),
     ("Alignment", (("alignment", "alignment", "main"),), 0.0, "distance between near pairs; lower is closer"),
+    (
+        "Distances beside the margin",
+        (("near_distance", "near", "near"), ("far_distance", "far", "far"), ("diameter", "largest", "main")),
+        0.0,
+        "all below a tenth of the margin is collapse",
+    ),
+    ("Violating", (("violating", "share", "main"),), 0.0, "share of triplets that violate the margin"),
     ("Uniformity", (("uniformity", "uniformity", "main"),), None, "lower is spread more evenly over the sphere"),
     ("Learning rate", (("lr", "rate", "main"),), 0.0, ""),
     ("Temperature", (("temperature", "temperature", "main"),), None, ""),
@@ -39,7 +46,7 @@ _PANELS: tuple[tuple[str, tuple[tuple[str, str, str], ...], float | None, str], 
     ("Items per second", (("items_per_second", "items", "main"),), 0.0, ""),
     ("Waiting for data", (("wait_share", "share", "main"),), 0.0, "share of the time; near 0 the model sets the pace"),
 )
-_AXES = {"step", "epoch", "seconds", "loss", "chance", "terms", "near_hist", "far_hist"}
+_AXES = {"step", "epoch", "seconds", "loss", "chance", "terms", "near_hist", "far_hist", "margin"}
 _KNOWN = _AXES | {key for _, lines, _, _ in _PANELS for key, _, _ in lines}
 _MOST_TERMS = 12
 

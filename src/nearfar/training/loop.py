@@ -24,6 +24,7 @@ from nearfar.training import state as states
 from nearfar.training.checkpoint import checkpoint_paths, load_checkpoint, save_checkpoint, write_whole
 from nearfar.training.engines import Order, check_norms, engine, norms_explained, whole
 from nearfar.training.feed import Feed, Prepared
+from nearfar.training.margins import observe_margin
 from nearfar.training.metrics import NAME, MetricsLog, TensorBoardLog, read_metrics
 from nearfar.training.monitors import observe, verdicts, watched_part
 from nearfar.training.optimisers import optimiser, parameter_groups
@@ -383,6 +384,9 @@ class Trainer:
         }
         seen = [self.team.rows(watched_part(projection)) for projection in step.projections[:2]]
         record |= observe(seen, self.team.rows(batch.ids), histograms)
+        margin = getattr(self.method, "watched_margin", None)
+        if margin is not None and batch.labels is not None:
+            record |= observe_margin(seen, self.team.rows(batch.labels), *margin)
         # what the objective itself says of its scores stands above the plain cosines
         for name in ("chance", "near_mean", "far_mean"):
             value = getattr(contrast, name, None)

@@ -111,9 +111,10 @@ def watched_part(projection: Projection) -> Tensor:
 
 
 def verdicts(history: Sequence[dict[str, Any]], patience: int = 300) -> dict[str, str]:
-    """What is wrong with a run by its last records: ``collapse`` and ``chance``, each with a plain sentence.
+    """What is wrong with a run by its last records: ``collapse``, ``margin``, ``chance``, each with a plain sentence.
 
     Collapse: for ``patience / 6`` steps (and 3 records) the effective rank is below 1.1 or the spread below 0.05.
+    Margin: for ``patience / 3`` steps the diameter is below a tenth of the margin, where a method learns by one.
     Chance: for ``patience`` steps the loss has stayed within 1 % of its value at chance. ``history`` holds records as
     in ``metrics.jsonl``, oldest first; records may lack any of the measures.
     """
@@ -125,6 +126,15 @@ def verdicts(history: Sequence[dict[str, Any]], patience: int = 300) -> dict[str
             f"spread {record['spread']:.3f} of at most 1. All items get nearly the same vector: lower the learning rate"
             f"{_now(record)}, check that the objective pushes items apart (negatives, a stop-gradient or a predictor "
             "may be missing), and check that the rows differ"
+        )
+    steps, record = _lasting(history, _is_within_margin, patience // 3)
+    if record is not None:
+        found["margin"] = (
+            f"for {steps} steps no two rows have been farther apart than {record['diameter']:.2g}, less than a tenth "
+            f"of the margin ({record['margin']:g}), so that no triplet can be told by it. Hard triplets of wrong or "
+            "overlapping labels draw all rows together: take semi-hard ones (objective=TripletSemiHard) or a soft "
+            f"margin, a smaller margin, more rows of each class, a lower learning rate{_now(record)}, or look for "
+            "wrong labels"
         )
     steps, record = _lasting(history, _is_at_chance, patience)
     if record is not None:
@@ -157,6 +167,11 @@ def _lasting(
 def _is_collapsed(record: dict[str, Any]) -> bool:
     rank, width = record.get("effective_rank"), record.get("spread")
     return rank is not None and width is not None and (rank < 1.1 or width < 0.05)
+
+
+def _is_within_margin(record: dict[str, Any]) -> bool:
+    diameter, margin = record.get("diameter"), record.get("margin")
+    return diameter is not None and margin is not None and diameter < 0.1 * margin
 
 
 def _is_at_chance(record: dict[str, Any]) -> bool:

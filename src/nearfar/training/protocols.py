@@ -32,7 +32,9 @@ class Method(Protocol):
     """A ``torch.nn.Module`` that also has these; all its memory is in buffers and parameters.
 
     It may also have ``order(rows) -> (B,)``, numbers such as lengths: rows of similar ones then share micro-batches;
-    and ``prepare(batch) -> Batch``, what it makes of a batch before the views are projected.
+    ``prepare(batch) -> Batch``, what it makes of a batch before the views are projected; and ``watched_margin``, by how
+    much far rows should be farther than near ones and whether in squared distance: the log then says whether learning
+    by it collapses.
     """
 
     def project(self, rows: Tensor) -> Projection:
