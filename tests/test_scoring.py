@@ -16,7 +16,7 @@ import nearfar as nf
 from nearfar.errors import ConfigError
 from nearfar.evaluation import reordered_quality
 from nearfar.evaluation.entries import Entries
-from nearfar.methods.ranker import OwnList
+from nearfar.methods.ranker import OwnList, Ranker, RankerOptions
 from nearfar.modalities.text.source import TextSource
 from nearfar.run import Run
 from nearfar.scoring import judge_of, reranker, scorer_of
@@ -107,6 +107,24 @@ def test_a_list_is_the_cross_entropy_of_its_first_candidate_among_those_that_are
     ]
     assert float(OwnList(temperature=2.0)(scores, there)) == pytest.approx(np.mean(want), rel=1e-5)
     assert float(OwnList()(scores[2:], there[2:])) == 0
+
+
+@pytest.mark.parametrize("length", [1.0, 40.0])
+def test_how_long_the_vectors_of_an_encoder_are_does_not_bound_the_scores(length: float):
+    class Fixed(torch.nn.Module):
+        width = 16
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return length * torch.nn.functional.normalize(rows, dim=1)
+
+    torch.manual_seed(0)
+    rows, ranker = torch.randn(5, 16), Ranker(Fixed(), RankerOptions())
+    weights = ranker.judge.weight[0].double().tolist()
+    for row, score in zip(rows.double().tolist(), ranker.project(rows)["score"][:, 0].tolist(), strict=True):
+        mean = sum(row) / 16
+        spread = (sum((value - mean) ** 2 for value in row) / 16) ** 0.5
+        want = sum(weight * (value - mean) / spread for weight, value in zip(weights, row, strict=True))
+        assert score == pytest.approx(want, abs=2e-3)
 
 
 def test_a_judge_reads_both_texts_in_order_whatever_stands_beside(judge: Run):

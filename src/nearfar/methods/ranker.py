@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from ..contrast import Objective, entry
 from ..data.batch import Batch
@@ -50,9 +51,9 @@ class OwnList(Objective):
 class Ranker(Method):
     """A pair of texts is read as one and gets a score: what is most exact, and slow, so that few candidates are judged.
 
-    encoder -> linear, or two layers. The first view is an anchor with its partner, which should score above further
-    views, with the negatives that are given with the same anchor; other anchors are not compared. What it learns is
-    used to order what a search has found, and to say which mined negatives may be near.
+    encoder -> layer norm -> linear, or two layers. The first view is an anchor with its partner, which should score
+    above further views, with the negatives that are given with the same anchor; other anchors are not compared. What it
+    learns is used to order what a search has found, and to say which mined negatives may be near.
     Source: Nogueira and Cho 2019; trained over lists as the ranker of Zhang et al. 2022 (AR2).
     """
 
@@ -75,7 +76,9 @@ class Ranker(Method):
 
     def project(self, rows: Tensor) -> dict[str, Tensor]:
         """The score (B, 1) of each pair, and what it is made of."""
-        projection = self.head(self.encoder(rows))
+        # By their own spread: scores of vectors of length 1 would all be nearly alike, and hardly learn.
+        states = self.encoder(rows)
+        projection = self.head(layer_norm(states, states.shape[1:]))
         return {"projection": projection, "score": self.judge(projection)}
 
     def scored(self, views: Any, pairs: list[tuple[str, str]], batch_size: int = 64) -> np.ndarray:

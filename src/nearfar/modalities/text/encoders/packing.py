@@ -118,9 +118,10 @@ def attention(
     return torch.cat(found)[None], None
 
 
-def states_of(model: Any, pack: Pack) -> Tensor:
-    """(T, d) what a net that `takes_packs` makes of the tokens of a pack."""
-    made: Tensor = model(input_ids=pack.ids, position_ids=pack.positions + _first(model), texts=pack.texts)[0]
+def states_of(model: Any, pack: Pack, **more: Tensor) -> Tensor:
+    """(T, d) what a net that `takes_packs` makes of the tokens of a pack; `more` is known of them, (1, T) each."""
+    places = pack.positions + _first(model)
+    made: Tensor = model(input_ids=pack.ids, position_ids=places, texts=pack.texts, **more)[0]
     return made[0]
 
 

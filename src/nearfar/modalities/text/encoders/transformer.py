@@ -220,7 +220,7 @@ class Transformer(WordTasks, nn.Module):
         """Packs of texts, and the states (T, d) of their tokens."""
         budget = PACKED if torch.is_grad_enabled() else PACKED_ALONE
         for pack in packing.packs(tokens, self.lengths(tokens), self._pad, budget):
-            yield pack, packing.states_of(self.model, pack)
+            yield pack, packing.states_of(self.model, pack, **self._types(pack.ids, pack.positions))
 
     def _states(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         if not len(tokens):  # the net runs all the same: processes that share its weights wait for each other
@@ -237,9 +237,20 @@ class Transformer(WordTasks, nn.Module):
             return self._read(self.vectors_of(tokens), seen), mask
         ids = tokens.masked_fill(~mask, self._pad)
         full = bool(seen.all())
-        out = self.model(input_ids=ids, attention_mask=None if full else seen.long())
+        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        types = self._types(ids, positions)
+        out = self.model(input_ids=ids, attention_mask=None if full else seen.long(), **types)
         states = out.last_hidden_state
         return states, mask
+
+    def _types(self, ids: Tensor, positions: Tensor) -> dict[str, Tensor]:
+        """Which tokens are of a second text, behind the separator of the first, for nets that ask for it."""
+        if getattr(self.model.config, "type_vocab_size", 0) < 2 or self.special["sep"] is None:
+            return {}
+        ends = (ids == self.special["sep"]).long()
+        before = ends.cumsum(1) - ends
+        firsts = torch.arange(ids.shape[1], device=ids.device) - positions
+        return {"token_type_ids": (before > before.gather(1, firsts)).long()}
 
     def _read(self, vectors: Tensor, seen: Tensor, causal: bool = False) -> Tensor:
         """States of word vectors, behind the soft prompts where there are any; all see those."""
