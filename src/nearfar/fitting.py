@@ -26,6 +26,7 @@ from .methods.pnda import PNDA
 from .mining.settings import MiningSettings
 from .modalities import Modality, Views
 from .renewing import Renewal, planned
+from .replacing import Replacing
 from .teaching import Taught
 from .training import Interrupted, Trainer, TrainingSettings
 from .training.checkpoint import write_whole
@@ -112,7 +113,7 @@ def trainer_of(
     if run.config["method"] == AR2.name:
         renewal = Alternation(run, method, rows, mining, sampler)
     elif mining.mines:
-        renewal = Renewal(run, method, rows, mining)
+        renewal = (Renewal if mining.refresh else Replacing)(run, method, rows, mining)
     devices = training.devices or 1
     if devices > 1:
         here = (

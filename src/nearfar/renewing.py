@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from .data.clusters import ClusterSampler
@@ -13,7 +14,7 @@ from .data.sampling import EpochSampler
 from .data.source import Source
 from .errors import ConfigError, DataError
 from .methods.method import Method
-from .mining import Exact, Mining, Near, SameText, clusters, communities, mutual_ranks, text_keys
+from .mining import Exact, Mined, Mining, Near, SameText, clusters, communities, mutual_ranks, text_keys
 from .mining.mining import join
 from .mining.refresh import overlap, part_of
 from .mining.settings import MiningSettings
@@ -41,13 +42,15 @@ class Renewal:
     """
 
     def __init__(self, run: Run, method: Method, pairs: Source, settings: MiningSettings) -> None:
-        assert settings.refresh is not None
+        every = settings.refresh or settings.replace_every
+        assert every is not None
+        what = "refresh" if settings.refresh else "replace_every"
         if not method.takes_far:
-            raise ConfigError(f"refresh mines negatives, and {method.name} has no use for them; use the method pairs")
+            raise ConfigError(f"{what} mines negatives, and {method.name} has no use for them; use the method pairs")
         if not hasattr(pairs, "mined"):
-            raise ConfigError(f"refresh mines negatives of pairs of texts, and these data are {pairs.kind}")
+            raise ConfigError(f"{what} mines negatives of pairs of texts, and these data are {pairs.kind}")
         self.run, self.method, self.settings = run, method, settings
-        self.every, self.first = settings.refresh, settings.refresh_from
+        self.every, self.first = every, settings.refresh_from
         self.source: Any = pairs.mined(settings.negatives, _all_documents(run))
         sides = self.source.queries, self.source.documents
         self._near = Near(self.source.near, *(len(side) for side in sides))
@@ -66,31 +69,40 @@ class Renewal:
         """
         settings, source = self.settings, self.source
         rows = part_of(len(source.queries), (step - self.first) // self.every, settings.refresh_parts)
+        mined = self.mined(rows, settings.negatives, settings.sampler(), step)
+        fresh, before = mined.negatives(rows, settings.negatives), source.table[rows]
+        source.table[rows] = fresh
+        known = (before >= 0).any(axis=1)
+        return self.figures(mined, rows) | ({"overlap": overlap(before[known], fresh[known])} if known.any() else {})
+
+    def mined(self, rows: np.ndarray, count: int, sampler: Any, seed: int) -> Mined:
+        """Up to `count` negatives of some queries, by the model as it is."""
+        settings, source = self.settings, self.source
         with preserved():
             queries, documents = (
                 self.run.vectors_of(self.method, side, progress=False) for side in (source.queries, source.documents)
             )
-        depth = max(settings.negatives, min(settings.depth, len(source.documents)))
+        depth = max(count, min(settings.depth, len(source.documents)))
         mining = Mining(
             Exact(queries, documents),
             self._near,
             [self._same, *settings.filters()],
-            settings.sampler(),
-            settings.negatives,
+            sampler,
+            count,
             depth,
-            seed=step,
+            seed=seed,
         )
-        mined = join([mining.mine(rows[part]) for part in blocks(len(rows), mining.block)])
-        fresh, before = mined.negatives(rows, settings.negatives), source.table[rows]
-        source.table[rows] = fresh
-        found = {
+        return join([mining.mine(rows[part]) for part in blocks(len(rows), mining.block)])
+
+    @staticmethod
+    def figures(mined: Mined, rows: np.ndarray) -> dict[str, float]:
+        """What is logged of a mining."""
+        return {
             "queries": len(rows),
             "short": mined.counts["short queries"],
             "negative_mean": float(mined.score.mean()) if len(mined) else 0.0,
             "positive_mean": float(mined.near.mean()) if len(mined) else 0.0,
         }
-        known = (before >= 0).any(axis=1)
-        return found | ({"overlap": overlap(before[known], fresh[known])} if known.any() else {})
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds: the negatives that there are."""

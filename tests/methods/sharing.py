@@ -32,6 +32,7 @@ OWN: dict[str, dict[str, Any]] = {
     "pnda": {"items": 22, "copies_from": 0.3, "above": 0.664},
     "beclr": {"neighbours": 3, "neighbours_from": 0.3, "afresh": 0.6, "covered": 0.4},
     "gml": {"least": 2},
+    "lmsupcon": {"words": {word: word for word in ("one", "two", "three", "four")}, "turns": False},
     # By its own weights, of 1000, plain steps of this length lead so far that only rounding is left to compare.
     "sepclr": {"background": 1, "salient": 1.0, "nothing": 1.0, "independence": 1.0},
 }

@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "clusterns": {"centroids": 2},
     "whitenedcse": {"group": 2},
     "beclr": {"queue": 8, "prototypes": 2},
+    "lmsupcon": {"words": {"a": "one", "b": "two", "c": "three"}, "turns": False},
     "sepclr": {"background": 1, "projection": 4},
     "moco": {"keep": 0.5, "queue": 5},
     "pairs": {"learn_temperature": True, "widths": [2, 4]},

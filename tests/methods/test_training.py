@@ -54,6 +54,7 @@ TINY: dict[str, dict[str, Any]] = {
     "whitenedcse": {},
     "compcse": {},
     "supclseq": {},
+    "lmsupcon": {"words": {"good": "great", "bad": "dull"}, "turns": False},  # in turns: test_lmsupcon.py
     "tension": {},
     "diffcse": {"hidden": 16},
     "denosent": {"layers": 1},
@@ -130,8 +131,12 @@ def path(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("runs") / name
     settings = {"steps": STEPS, "batch_size": BATCH, "checkpoint_every": HALF, "log_every": 1, "threads": 1}
     if name in OF_WORDS or "masked" in way:
+        lines = [f"text {n} says {n % 7} words of {n % 5} things" for n in range(64)]
         file = tmp_path_factory.mktemp("texts") / "texts.txt"
-        file.write_text("\n".join(f"text {n} says {n % 7} words of {n % 5} things" for n in range(64)))
+        if methods.find(name).supervised:
+            file = file.with_suffix(".csv")
+            lines = ["text,label", *(f"{line},{('good', 'bad')[n % 2]}" for n, line in enumerate(lines))]
+        file.write_text("\n".join(lines))
         fit(file, out, method=name, encoder="gru-16", progress=False, **settings, **TINY[name], **way)
     else:
         fit(pictures, out, method=name, encoder="small", progress=False, **settings, **TINY[name], **way)
@@ -149,7 +154,8 @@ def pair(seed: int, run: Run) -> Batch:
     """Two views of noise, cut from different places; of texts, any words."""
     draw = torch.Generator().manual_seed(seed)
     if run.config["modality"] == "text":
-        return Batch([torch.randint(1, 99, (BATCH, 5), generator=draw) for _ in range(2)], torch.arange(BATCH))
+        texts = [torch.randint(1, 99, (BATCH, 5), generator=draw) for _ in range(2)]
+        return Batch(texts, torch.arange(BATCH), torch.arange(BATCH) % 2)
     views = [torch.randn(BATCH, 1, 28, 28, generator=draw) for _ in range(2)]
     boxes = [torch.tensor([[0.0, 0, 20, 20], [4, 24, 24, 4]]).repeat(BATCH // 2, 1) + 4 * k for k in range(2)]
     taught = torch.randn(BATCH, 1, run.config["method_options"]["projection"], generator=draw)

@@ -240,7 +240,8 @@ def test_the_task_reaches_the_encoder_through_the_projection_and_leaves_the_mask
 
 def batch(views: int = 2) -> Batch:
     encoder = net()
-    return Batch([tokens(encoder).roll(shift, 0) for shift in range(views)], torch.arange(len(TEXTS)))
+    ids = torch.arange(len(TEXTS))
+    return Batch([tokens(encoder).roll(shift, 0) for shift in range(views)], ids, ids % 2)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -304,7 +305,8 @@ def test_denosent_is_a_weighted_sum_and_tsdae_says_the_whole_text_from_what_is_l
 def of_words(name: str) -> Method:
     """A method of words, or one with tasks beside it."""
     if name in OF_WORDS:
-        method = made(name, **({"dropped": 0.0, "layers": 1} if name == "denosent" else {}))
+        own: dict[str, dict[str, Any]] = {"denosent": {"dropped": 0.0, "layers": 1}, "lmsupcon": {"turns": False}}
+        method = made(name, **own.get(name, {}))
     else:
         method = methods.Beside(made(name), methods.PretextOptions(masked=0.2, next_word=0.1)).double()
     for part in list(method.modules()):

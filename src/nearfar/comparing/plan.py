@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..data import bundled
 from ..errors import ConfigError, DataError
 from ..methods import AROUND, Method, catalogue, find
-from ..mining.settings import OF_REFRESH, MiningSettings
+from ..mining.settings import OF_REFRESH, OF_REPLACEMENT, MiningSettings
 from ..modalities import Modality, elsewhere
 from ..settings import Settings, sort_settings
 from ..training import TrainingSettings
@@ -182,7 +182,7 @@ def contenders(
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
         if mining.mines and not kinds[method].takes_far:
-            raise ConfigError(f"{name}: refresh mines negatives, and {method} has no use for them; give it to pairs")
+            raise ConfigError(f"{name}: {method} has no use for mined negatives; leave out refresh, replace_every")
         if any(name == other.name for other in made):
             raise ConfigError(f"{name!r} is named twice; give one of them other settings, as in {method}:KEY=VALUE")
         made.append(Contender(name, method, settings, special, kinds[method].supervised))
@@ -191,7 +191,8 @@ def contenders(
 
 def _of_mining(kind: type[Method]) -> set[str]:
     """Settings of mining that a method can follow: of negatives where it has a use for them, of batches always."""
-    return set(MiningSettings.model_fields) - (set() if kind.takes_far else {"refresh", *OF_REFRESH})
+    of_negatives = {"refresh", "replace_every", *OF_REFRESH, *OF_REPLACEMENT}
+    return set(MiningSettings.model_fields) - (set() if kind.takes_far else of_negatives)
 
 
 def _short(value: Any) -> str:

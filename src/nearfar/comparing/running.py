@@ -153,14 +153,15 @@ def _measuring(rows: Rows, per_class: int | None, k: int | None) -> dict[str, An
 
 def _check_batches(plan: Plan, rows: Rows) -> None:
     for one in plan.contenders:
-        if one.settings.get("refresh") is not None:
+        mines = [name for name in ("refresh", "replace_every") if one.settings.get(name) is not None]
+        if mines:
             if plan.budget.seconds is not None:
                 raise ConfigError(
-                    f"{one.name}: refresh mines between steps, which a time budget does not count; give --steps or "
+                    f"{one.name}: {mines[0]} mines between steps, which a time budget does not count; give --steps or "
                     "--epochs"
                 )
             if not hasattr(rows.train, "mined"):
-                raise ConfigError(f"{one.name}: refresh mines negatives of pairs of texts, not of {rows.train.kind}")
+                raise ConfigError(f"{one.name}: {mines[0]} mines negatives of pairs of texts, not of {rows.train.kind}")
         size = int(one.settings.get("batch_size", TrainingSettings.model_fields["batch_size"].default))
         count = len(row_parts.learned(rows, one.supervised))
         if size > count:

@@ -22,6 +22,7 @@ from .distil import Distil
 from .domains import Across, DomainOptions, across_domains
 from .gml import LongTail
 from .invp import InvP
+from .lmsupcon import LMSupCon
 from .method import Contrast, Method, MethodOptions
 from .moco import MoCo
 from .nnclr import NNCLR
@@ -78,6 +79,7 @@ _METHODS: tuple[type[Method], ...] = (
     WhitenedCSE,
     CompCSE,
     SupCLSeq,
+    LMSupCon,
     Tension,
     DiffCSE,
     DenoSent,
@@ -152,6 +154,7 @@ __all__ = [
     "ESimCSE",
     "GSInfoNCE",
     "InvP",
+    "LMSupCon",
     "LongTail",
     "Method",
     "MethodOptions",

@@ -52,14 +52,17 @@ class WordHead(nn.Module):
         """The scores of many rows are made again in the backward pass, some rows at a time."""
 
         def losses(some: Tensor, said: Tensor) -> Tensor:
-            scores = linear(self.norm(gelu(self.inward(some))), vocabulary.weight, self.bias)
-            return cross_entropy(scores, said, reduction="none")
+            return cross_entropy(self.scores(some, vocabulary), said, reduction="none")
 
         if len(states) <= CHUNK:
             return losses(states, words)
         pairs = zip(states.split(CHUNK), words.split(CHUNK), strict=True)
         made = [checkpoint(losses, *pair, use_reentrant=False, preserve_rng_state=False) for pair in pairs]
         return torch.cat(made)
+
+    def scores(self, states: Tensor, vocabulary: nn.Embedding, words: Tensor | slice = slice(None)) -> Tensor:
+        """(M, W) scores of some words, or of all (M, V)."""
+        return linear(self.norm(gelu(self.inward(states))), vocabulary.weight[words], self.bias[words])
 
 
 class MaskedWords(nn.Module):

@@ -124,7 +124,7 @@ class Replacement:
     the last one that fits stays. S0 of a new window is its mean score at the next look.
 
     Args:
-        candidates: (Q, K) documents of each query, hardest first.
+        candidates: (Q, K) documents of each query, hardest first, -1 behind the last one.
         size: n, negatives in a window.
         skip: hardest candidates that later windows leave out.
 
@@ -149,6 +149,7 @@ class Replacement:
                 f"windows of {size} do not fit into {candidates.shape[1]} candidates, or skip = {skip} < 0"
             )
         self.candidates, self.size, self.ratio, self.below, self.skip = candidates, size, ratio, below, skip
+        self.counts = (candidates != NOBODY).sum(axis=1)
         self.window = np.zeros(len(candidates), dtype=np.int64)
         self.installed = np.full(len(candidates), np.nan)
 
@@ -159,9 +160,14 @@ class Replacement:
         return np.take_along_axis(self.candidates[rows], starts[:, None] + np.arange(self.size), axis=1)
 
     def look(self, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Say how the windows of some queries score now, (B, n); (B,) bool which were replaced."""
-        now, before = scores.mean(axis=1), self.installed[rows]
-        fits = self.window[rows] * self.size + self.skip + self.size <= self.candidates.shape[1]
+        """Say how the windows of some queries score now, (B, n); (B,) bool which were replaced.
+
+        What is not there does not count, whatever its score is.
+        """
+        there, before = self.of(rows) != NOBODY, self.installed[rows]
+        now = np.divide(np.where(there, scores, 0).sum(axis=1), there.sum(axis=1), where=there.any(axis=1),
+                        out=np.full(len(rows), np.nan))  # fmt: skip
+        fits = self.window[rows] * self.size + self.skip + self.size <= self.counts[rows]
         moved = (self.ratio * now < before) & (np.abs(now) < self.below) & fits
         self.installed[rows] = np.where(moved, np.nan, np.where(np.isnan(before), now, before))
         self.window[rows] += moved

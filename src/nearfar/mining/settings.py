@@ -25,6 +25,12 @@ class MiningSettings(Settings):
     refresh: int | None = Field(None, ge=1, description="updates after which the model mines negatives anew (ANCE)")
     refresh_from: int = Field(0, ge=0, description="updates before the first mining; given negatives serve until then")
     refresh_parts: int = Field(1, ge=1, description="parts of the queries, of which each mining takes the next one")
+    replace_every: int | None = Field(
+        None, ge=1, description="updates after which mined negatives that are no longer hard are replaced (Conan)"
+    )
+    replace_ratio: float = Field(1.15, ge=1, description="their mean score times this is below what it was at first")
+    replace_below: float = Field(0.8, gt=0, description="and the mean score itself below this")
+    replace_skip: int = Field(10, ge=0, description="hardest candidates that no later negatives are taken from")
     negatives: int = Field(1, ge=1, description="mined for each anchor")
     depth: int = Field(100, ge=1, description="nearest documents that negatives are chosen from")
     percentage: float = Field(
@@ -47,10 +53,18 @@ class MiningSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> MiningSettings:
         given = self.model_fields_set
-        if self.refresh is None and (left := sorted(given & OF_REFRESH)):
+        if not self.mines and (left := sorted(given & OF_REFRESH)):
             raise ConfigError(
                 f"{left[0]} is of negatives that are mined anew; set refresh, the updates between two minings"
             )
+        if self.replace_every is None and (left := sorted(given & OF_REPLACEMENT)):
+            raise ConfigError(
+                f"{left[0]} is of negatives that are replaced; set replace_every, the updates between two looks at them"
+            )
+        if self.replace_every is not None and self.refresh is not None:
+            raise ConfigError("refresh mines all negatives again, replace_every replaces some; set one of them")
+        if self.replace_every is not None and (left := sorted(given & {"draw", "draw_options", "refresh_parts"})):
+            raise ConfigError(f"replace_every looks at all queries, hardest first; leave out {left[0]}")
         if self.batches == "random" and (left := sorted(given & _OF_BATCHES)):
             raise ConfigError(f"{left[0]} is of batches of hard items; set batches to clusters or communities")
         if self.depth < self.negatives:
@@ -60,8 +74,8 @@ class MiningSettings(Settings):
 
     @property
     def mines(self) -> bool:
-        """Whether negatives are mined anew."""
-        return self.refresh is not None
+        """Whether negatives are mined by the model that learns."""
+        return self.refresh is not None or self.replace_every is not None
 
     def given(self) -> dict[str, Any]:
         """What was set, as plain values."""
@@ -101,4 +115,5 @@ OF_REFRESH = {
     *("refresh_from", "refresh_parts", "negatives", "depth", "percentage", "mining_margin", "ceiling", "first_rank"),
     *("draw", "draw_options"),
 }
+OF_REPLACEMENT = {"replace_ratio", "replace_below", "replace_skip"}
 _OF_BATCHES = {"clusters", "clusters_per_batch", "rank_skip", "rank_keep"}

@@ -20,6 +20,7 @@ from nearfar.models.propagation import Propagation
 from nearfar.models.prototypes import Prototypes
 from nearfar.models.queue import LabelledQueue, Queue
 from nearfar.models.record import Record
+from nearfar.models.wrapped import Wrapped
 
 __all__ = [
     "AdaptiveHeads",
@@ -40,6 +41,7 @@ __all__ = [
     "StillCopy",
     "TwoParts",
     "UpToNow",
+    "Wrapped",
     "average_gradients",
     "cells_of",
     "contradicting",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from .wrapped import Wrapped
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Course:
         return Course(targets, contexts, nn.functional.pad(self.there, (0, more)))
 
 
-class UpToNow(nn.Module):
+class UpToNow(Wrapped):
     """An encoder whose embedding is what is known at the end of a sequence, or on average on the way there.
 
     All else that is asked of it (what rows it takes, how they are prepared) the encoder inside answers.
@@ -42,18 +44,8 @@ class UpToNow(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, width: int, pool: Literal["mean", "last"] = "mean") -> None:
-        super().__init__()
-        self.inner, self.width, self.pool = encoder, width, pool
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("inner"), name)
-
-    def twins(self) -> list[nn.Module]:
-        """The net that is frozen and slowed down by its stages."""
-        return [self.inner]
+        super().__init__(encoder, width)
+        self.pool = pool
 
     def pooled(self, course: Course) -> Tensor:
         """(B, width) of contexts; a sequence of nothing gives zeros."""

@@ -13,6 +13,12 @@ from nearfar.errors import ConfigError, DataError
 
 from .edits import FILL, MASK, WORD, free, uniform
 
+HEADS = (  # layer, norm and bias of masked language models
+    ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.bias"),
+    ("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
+    ("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
+)
+
 
 @dataclass(frozen=True)
 class Edited:
@@ -74,6 +80,21 @@ class MaskedModel:
         if vocabulary is not None and tokeniser.get_vocab() != vocabulary:
             raise ConfigError(f"{name!r} has another vocabulary than the encoder; both must share one tokeniser")
         return cls(model, tokeniser.mask_token_id, tuple(tokeniser.all_special_ids))
+
+    @property
+    def head(self) -> dict[str, Tensor] | None:
+        """What it makes words of states with: a linear layer `inward`, a `norm`, and a `bias` for each word.
+
+        None where it is not made of these, behind a GELU and before the word vectors, as BERT, RoBERTa and DistilBERT
+        are.
+        """
+        parts = dict(self.model.named_modules()) | dict(self.model.named_parameters())
+        for names in HEADS:
+            if all(name in parts for name in names):
+                inward, norm, bias = (parts[name] for name in names)
+                found = {"inward.weight": inward.weight, "inward.bias": inward.bias, "norm.weight": norm.weight}
+                return {**found, "norm.bias": norm.bias, "bias": bias}
+        return None
 
     @torch.no_grad()
     def edit(

@@ -51,6 +51,15 @@ class Words(WordTasks, nn.Module):
             rows.append(torch.tensor([*one, mark, *two]))
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
 
+    def words_of(self, text: str) -> list[int]:
+        """See `WordTasks`."""
+        return [_id(word) for word in WORD.findall(text)]
+
+    @property
+    def reads(self) -> int:
+        """See `WordTasks`."""
+        return MOST
+
     def lengths(self, tokens: Tensor) -> Tensor:
         """(B,) numbers of words."""
         return lengths_of(tokens)

@@ -24,11 +24,13 @@ class WordTasks:
 
     Attributes:
         special: token ids of "cls", "sep", "mask" and "pad", None where there is none.
+        unknown: the id of all words that the tokeniser does not know; None where there is none.
         most: longer texts are cut to so many tokens by the net; None for a tokeniser that sees to that.
         filler: a masked language model that replaces tokens; None draws them.
     """
 
     special: dict[str, int | None]
+    unknown: int | None = None
     most: int | None = None
     filler: MaskedModel | None = None
 
@@ -49,10 +51,69 @@ class WordTasks:
         """(B, L, d') states of which the t-th one knows tokens up to t alone."""
         raise NotImplementedError
 
+    @property
+    def published_head(self) -> dict[str, Tensor] | None:
+        """The head of the masked language model that is the `filler`, as `MaskedModel.head`; None without one."""
+        return None if self.filler is None else self.filler.head
+
     def course(self, tokens: Tensor) -> Course:
         """The vectors of words one after the other, and what the net knows by then."""
         tokens = self.trimmed(tokens)
         return Course(self.vectors_of(tokens), self.upto(tokens), tokens >= 0)
+
+    def words_of(self, text: str) -> list[int]:
+        """Ids of the tokens of a text, without those that stand around every text."""
+        raise NotImplementedError
+
+    @property
+    def reads(self) -> int:
+        """How many tokens of a text are read at most."""
+        raise NotImplementedError
+
+    def prompted(self, tokens: Tensor, template: str) -> tuple[Tensor, Tensor]:
+        """Texts (B, L) inside a template, (B, L'), and the place of its blank in each, (B,).
+
+        Texts are cut to what is left of `reads`, the template is not.
+
+        Args:
+            template: with {text} and {mask}, such as "{text} It was {mask}."
+
+        Raises:
+            ConfigError: the encoder has no mask, or the template leaves no room for a text.
+        """
+        if self.special["mask"] is None:
+            raise ConfigError("a template has a blank, and the tokeniser of this encoder has no mask for it")
+        first, last = ([] if (id := self.special[name]) is None else [id] for name in ("cls", "sep"))
+        before, after = (self._with_blank(part) for part in template.split("{text}"))
+        room = self.reads - len(first) - len(before) - len(after) - len(last)
+        if room < 1:
+            raise ConfigError(f"template {template!r} leaves no room for a text in {self.reads} tokens; shorten it")
+        mask, rows, blanks = self.special["mask"], [], []
+        for row, own in zip(tokens, self.free(tokens), strict=True):
+            text = row[own].tolist()[:room]
+            rows.append(torch.tensor([*first, *before, *text, *after, *last]))
+            inside = before.index(mask) if mask in before else len(before) + len(text) + after.index(mask)
+            blanks.append(len(first) + inside)
+        made = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        return made.to(tokens.device), torch.tensor(blanks, device=tokens.device)
+
+    def token_of(self, word: str) -> int:
+        """The id of a word behind another one.
+
+        Raises:
+            ConfigError: it is no single token, or an unknown one.
+        """
+        ids = self.words_of(" " + word)
+        if len(ids) != 1 or ids[0] == self.unknown:
+            what = "unknown" if len(ids) == 1 else f"{len(ids)} tokens"
+            raise ConfigError(f"{word!r} is {what} to this encoder, and one token is needed; take another word")
+        return ids[0]
+
+    def _with_blank(self, part: str) -> list[int]:
+        left, *right = part.split("{mask}")
+        mask = self.special["mask"]
+        assert mask is not None
+        return [*self.words_of(left), *(id for text in right for id in (mask, *self.words_of(text)))]
 
     def trimmed(self, tokens: Tensor) -> Tensor:
         """Tokens without the columns that are padding for all of them, cut to what the net reads."""

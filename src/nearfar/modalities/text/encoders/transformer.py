@@ -88,7 +88,7 @@ class Transformer(WordTasks, nn.Module):
             "mask": tokeniser.mask_token_id,
             "pad": pad,
         }
-        self._pad = pad or 0
+        self._pad, self.unknown = pad or 0, tokeniser.unk_token_id
         self._packs: bool | None = None  # whether the net can read texts behind one another, once that was tried
         self.soft: SoftPrompts | None = None
         if settings.soft_prompts:
@@ -119,6 +119,16 @@ class Transformer(WordTasks, nn.Module):
         listed = self.tokeniser(texts, truncation=True, max_length=self.settings.most_tokens, padding=False)
         rows = [torch.tensor(ids) for ids in listed["input_ids"]]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1).long()
+
+    def words_of(self, text: str) -> list[int]:
+        """See `WordTasks`."""
+        ids: list[int] = self.tokeniser(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @property
+    def reads(self) -> int:
+        """See `WordTasks`."""
+        return self.settings.most_tokens
 
     def lengths(self, tokens: Tensor) -> Tensor:
         """(B,) numbers of tokens."""
