@@ -90,6 +90,12 @@ def test_near_pairs_that_are_least_alike_do_not_count():
     assert float(NTXent(temperature=0.5)(z, relation=relation)) == pytest.approx(by_hand(z, teacher, near, far))
 
 
+def test_near_pairs_that_are_all_as_alike_are_kept():
+    # One vector for each item, as a file of vectors by row has them: the teacher cannot tell the views of an item.
+    relation = by_teacher(rows(3, N, 6).float().repeat(2, 1), IDS, drop_near=0.1)
+    assert relation.counts().near.tolist() == [1] * (2 * N)
+
+
 def test_a_teacher_that_knows_the_classes_adds_a_row_of_the_class_wherever_there_is_one():
     classes = torch.tensor([0, 0, 1, 1, 1, 2])
     relation = by_teacher(torch.eye(3)[classes].repeat(2, 1), torch.arange(6).repeat(2), add_near=True)

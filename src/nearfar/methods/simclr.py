@@ -56,7 +56,11 @@ class SimCLROptions(MethodOptions):
     keep: bool = Field(True, description="the teacher's vectors of all rows are made once, into the run folder")
     add_near: bool = Field(False, description="the row of another item that the teacher finds most alike is near too")
     drop_near: float = Field(
-        0.0, ge=0, lt=1, description="share of all near pairs, the least alike, that do not count; 0.1 in the paper"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of near pairs, the least alike, that do not count; 0.1 in the paper; none where rows of an "
+        "id are equal",
     )
     drop_alike: float = Field(
         0.0, ge=0, lt=1, description="share of the rows, the most alike, that are not far from a row; 0.05 in the paper"

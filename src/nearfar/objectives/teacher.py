@@ -28,7 +28,8 @@ def by_teacher(
         teacher: (R, P) what the teacher makes of every row of the batch (view after view), taken as constants.
         ids: (R,) which item a row shows; with V views `ids.repeat(V)`.
         add_near: the row of another item that is most alike is near too (AddNewPositive).
-        drop_near: of all near pairs this share, the least alike, does not count (DropFalsePositive).
+        drop_near: of all near pairs this share, the least alike, does not count (DropFalsePositive);
+            fewer where others are just as alike, none where a teacher says the same of all rows of an id.
         drop_alike: of the rows this share, the most alike of each row, is no far candidate; the row itself is counted
             among them, as in the published code (DropFalseNegative; 0.05 in the paper).
         drop_easy: the same of the least alike (DropEasyNegative; 0.1 in the paper).
@@ -66,7 +67,7 @@ def by_teacher(
             low.append(s[same & others])
     least = torch.cat(low).sort().values if low else u.new_empty(0)
     dropped = int(len(least) * drop_near)
-    floor = float(least[dropped - 1]) + TIE if dropped else -torch.inf
+    floor = float(least[dropped]) - TIE if dropped else -torch.inf  # of pairs as alike as the first one kept, none goes
 
     def weight(a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         s, same = u[a] @ u[c].T, ids[a][:, None] == ids[c][None, :]
