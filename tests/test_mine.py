@@ -175,3 +175,20 @@ def test_two_processes_do_not_mine_into_one_table(pairs: Path, tmp_path: Path, c
     assert said.code == 2 and f"another process mines {out}" in said.err
     assert command(*how).code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mined.csv", "mined.csv.json", "pairs.csv"]
+
+
+def test_pairs_that_are_not_found_again_are_left_out_of_training(tmp_path: Path, command: Command):
+    """Two of the pairs have each other's positives, which their words do not find."""
+    rows = [(sentence(animal, 0), sentence(animal, 1)) for animal in ANIMALS]
+    rows[0], rows[1] = (rows[0][0], rows[1][1]), (rows[1][0], rows[0][1])
+    weak, training = tmp_path / "weak.csv", tmp_path / "training.csv"
+    with open(weak, "w", newline="") as file:
+        csv.writer(file).writerows([("anchor", "positive"), *rows])
+    how = ("mine", "ngrams-256", weak, "--out", tmp_path / "mined.csv", "-n", 2, "--percentage", 0)
+    said = command(*how, "--consistent", 1)
+    assert said.code == 2 and "name that table, too" in said.err
+    said = command(*how, "--consistent", 1, "--training", training)
+    assert said.code == 0 and "pairs that queries do not find again: 2" in said.out, said.err
+    assert [(row["anchor"], row["positive"]) for row in table(training)] == rows[2:]
+    record = json.loads((tmp_path / "mined.csv.json").read_text())
+    assert record["settings"]["consistent"] == 1 and len(table(tmp_path / "mined.csv")) == 16

@@ -33,6 +33,7 @@ from .mining import (
     mine_into,
     text_keys,
 )
+from .mining.consistency import consistent as found_again
 from .mining.job import free
 from .mining.parts import alone
 from .models.digest import digest
@@ -65,6 +66,7 @@ def mine(
     sampler_options: dict[str, Any] | None = None,
     similarity: Literal["cosine", "dot"] = "cosine",
     removed: bool = False,
+    consistent: int | None = None,
     seed: int = 0,
     split: str | None = None,
     modality: str | None = None,
@@ -89,6 +91,8 @@ def mine(
         percentage, margin, ceiling, ranks: filters, see `nearfar.mining`; those by a positive where one is known.
         guide: whose scores these filters read: another run or encoder, or a function of pairs of texts.
         sampler: top, random, simans, gumbel, bins or mixture, with `sampler_options`.
+        consistent: leave pairs out of `training` whose positive is not found among so many nearest documents; of weak
+            pairs, such as titles and texts from the web (E5).
         split: which qrels of a folder, train when None.
         options: settings of reading, as for `fit`.
 
@@ -106,6 +110,8 @@ def mine(
     if wrong or sampler not in SAMPLERS:
         what = ("miner", wrong[0], MINERS) if wrong else ("sampler", sampler, tuple(SAMPLERS))
         raise ConfigError(f"unknown {what[0]} {what[1]!r}; choose from {', '.join(what[2])}")
+    if consistent is not None and training is None:
+        raise ConfigError("consistent says which pairs go into the table for training; name that table, too")
     drawn = _sampler(sampler, sampler_options or {})
     with alone(out):
         sides, opened = read_sides(run, corpus, queries, positives, split, modality, progress, **options)
@@ -119,8 +125,13 @@ def mine(
         scorer = _guide(guide, sides, folder, batch_size, progress, similarity, modality, facts, options)
         near = sides.known()
         documents = len(sides.document_ids)
+        searching = _miner(names, sides, vectors, similarity, seed)
+        trusted = None
+        if consistent is not None and near is not None:
+            facts["consistent"] = consistent
+            trusted = found_again(near, searching, consistent)
         mining = Mining(
-            _miner(names, sides, vectors, similarity, seed),
+            searching,
             near,
             _filters(sides, near, percentage, margin, ceiling, ranks, scorer),
             drawn,
@@ -138,6 +149,7 @@ def mine(
             sides.query_texts,
             sides.document_texts,
             shown(progress),
+            trusted,
             **facts,
         )
         if folder.is_dir():

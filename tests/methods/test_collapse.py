@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from test_recipes import F64, made
 from torch import Tensor, nn
 
 from nearfar.data.batch import Batch
+from nearfar.methods import find
 from nearfar.methods.method import Method
 from nearfar.training.monitors import spread
 
@@ -70,3 +73,21 @@ def test_dino_without_centring_has_one_opinion_and_without_sharpening_none():
     assert together > 1.5 and each < 1.5  # many prototypes in use, each row with an opinion
     assert max(opinions(uncentred, learned(uncentred)[2])) < 0.01
     assert min(opinions(blunt, learned(blunt)[2])) > 2.07
+
+
+def test_swav_says_how_many_prototypes_are_used_and_how_unsure_rows_are():
+    kind = find("swav")
+    encoder = nn.Linear(4, 4)
+    encoder.width = 4
+    method = kind(encoder, kind.Options(projection=4, hidden=4, prototypes=4, temperature=0.02))
+    method.prototypes.weight.data.copy_(torch.eye(4))
+    ids = torch.arange(4)
+    for rows, used, entropy in (
+        (torch.eye(4), 4.0, 0.0),  # each row has a prototype of its own
+        (torch.eye(4)[[0, 0, 1, 1]], 2.0, 0.0),
+        (torch.eye(4)[[0, 0, 0, 0]], 1.0, 0.0),
+        (torch.ones(4, 4), 4.0, math.log(4)),  # no row is sure
+    ):
+        said = method.contrast([rows, rows], Batch([rows, rows], ids))
+        assert said.terms["prototypes_used"].item() == pytest.approx(used, rel=1e-5)
+        assert said.terms["assignment_entropy"].item() == pytest.approx(entropy, abs=1e-5)

@@ -41,6 +41,9 @@ def mine(
     sampler: Annotated[str, typer.Option(help="top, random, simans, gumbel, bins or mixture.")] = "top",
     similarity: Annotated[str, typer.Option(help="cosine or dot.")] = "cosine",
     removed: Annotated[bool, typer.Option("--removed", help="Write what was taken out too, with the reason.")] = False,
+    consistent: Annotated[
+        Whole, typer.Option(help="Leave pairs out of --training whose positive is not among so many nearest.", min=1)
+    ] = None,
     split: Annotated[Text, typer.Option(help="Which qrels of a folder; train when left out.")] = None,
     modality: Annotated[Text, typer.Option(help="Of the data; recognised when left out.")] = None,
     batch_size: Annotated[int, typer.Option(help="Rows to embed at a time.", min=1)] = 512,
@@ -74,6 +77,7 @@ def mine(
         sampler_options=of_sampler,
         similarity=similarity,  # type: ignore[arg-type]
         removed=removed,
+        consistent=consistent,
         split=split,
         modality=modality,
         batch_size=batch_size,

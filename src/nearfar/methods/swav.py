@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,7 +45,9 @@ class SwAV(Method):
 
     encoder -> head -> cosines with prototypes. Assignments are balanced over the batch by Sinkhorn's rounds, which
     prevents collapse; they take no gradient. Whole views are assigned, and predicted by all others. The official code
-    keeps one queue per assigned view, where here one queue holds the rows of all of them.
+    keeps one queue per assigned view, where here one queue holds the rows of all of them. The log has
+    `prototypes_used`, how many prototypes the rows of a batch turn to (K when all alike), and `assignment_entropy`, how
+    unsure one row is (0 to log K): where all rows turn to few prototypes, or none is sure, nothing is learned.
     """
 
     name = "swav"
@@ -83,7 +86,20 @@ class SwAV(Method):
             if int(self.done) >= self.options.queue_from:
                 rows = torch.cat([self.together(projections[j].detach()) for j in batch.whole])
                 self._new = normalize(rows, dim=1), self.together(batch.ids).repeat(len(batch.whole))
-        return told(self.objective.inspect(*scores, more=more, assigned=batch.whole))
+        said = told(self.objective.inspect(*scores, more=more, assigned=batch.whole))
+        return replace(said, terms=said.terms | self._usage([scores[j] for j in batch.whole]))
+
+    @torch.no_grad()
+    def _usage(self, scores: list[Tensor]) -> dict[str, Tensor]:
+        """`prototypes_used`: e to the entropy of the mean opinion of all rows; `assignment_entropy`: the mean entropy
+        of one row's opinion, in nats."""
+        opinions = (torch.cat(scores) / self.options.temperature).softmax(1)
+        own = torch.cat(
+            [opinions.sum(0), torch.special.entr(opinions).sum()[None], opinions.new_tensor([len(opinions)])]
+        )
+        *shares, entropy, count = self.together(own[None]).sum(0)
+        used = torch.special.entr(torch.stack(shares) / count).sum().exp()
+        return {"prototypes_used": used, "assignment_entropy": entropy / count}
 
     def after_step(self, step: int, total_steps: int) -> None:
         """The rows are remembered."""

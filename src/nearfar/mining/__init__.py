@@ -13,6 +13,7 @@ from __future__ import annotations
 from .approximate import Approximate
 from .audit import false_negatives, groups
 from .bands import RankBand, rank_triplets
+from .consistency import consistent
 from .exact import Exact
 from .filters import Ceiling, Margin, PairScorer, Percentage, Positives, Ranks, SameId, SameText
 from .found import Found
@@ -57,6 +58,7 @@ __all__ = [
     "Union",
     "clusters",
     "communities",
+    "consistent",
     "false_negatives",
     "groups",
     "mine_into",

@@ -15,6 +15,7 @@ from nearfar.training.checkpoint import write_whole
 from nearfar.version import VERSION
 
 from .mining import Mined, Mining, added
+from .near import Near
 from .parts import Parts
 from .tables import Column, check_kind, lines_of, training_of, write_table
 
@@ -53,6 +54,7 @@ def mine_into(
     queries: Column | None = None,
     documents: Column | None = None,
     progress: bool = False,
+    trusted: Near | None = None,
     **facts: Any,
 ) -> Report:
     """Mine into a table `out`, a table `training` in the form that `fit` reads, and a record `out`.json.
@@ -62,6 +64,7 @@ def mine_into(
     Args:
         query_ids, document_ids: (Q,) and (N,) names for the lines of `out`.
         queries, documents: (Q,) and (N,) what stands in `training`: texts; the ids when None.
+        trusted: the positives that go into `training`, such as those that are `consistent`; all known ones when None.
         facts: what else decides the result and belongs into the record, such as the hash of a model.
 
     Raises:
@@ -74,8 +77,10 @@ def mine_into(
     lines = {out.name: write_table(out, (lines_of(mined, query_ids, document_ids) for mined in _mined(parts)))}
     if form is not None:
         texts = (query_ids if queries is None else queries, document_ids if documents is None else documents)
-        lines[form.name] = write_table(form, _training(mining, parts, *texts))
+        lines[form.name] = write_table(form, _training(mining, parts, trusted or mining.near, *texts))
     counts = added([mined.counts for mined in _mined(parts)])
+    if trusted is not None and mining.near is not None:
+        counts["pairs that queries do not find again"] = len(mining.near.pairs) - len(trusted.pairs)
     record = {"nearfar": VERSION, "counts": counts, "lines": lines, "settings": parts.settings}
     write_whole(out.with_name(f"{out.name}.json"), json.dumps(record, indent=1).encode())
     parts.remove()
@@ -105,9 +110,11 @@ def _mined(parts: Parts) -> Iterator[Mined]:
     return (Mined(**{**part, "reasons": tuple(part["reasons"])}) for part in parts)
 
 
-def _training(mining: Mining, parts: Parts, queries: Column, documents: Column) -> Iterator[dict[str, list[Any]]]:
-    assert mining.near is not None
+def _training(
+    mining: Mining, parts: Parts, near: Near | None, queries: Column, documents: Column
+) -> Iterator[dict[str, list[Any]]]:
+    assert near is not None
     for number, mined in enumerate(_mined(parts)):
         rows = np.arange(number * mining.block, min((number + 1) * mining.block, mining.miner.queries))
         negatives = mined.negatives(rows, mining.negatives)
-        yield training_of(rows, negatives, mining.near.of(rows), queries, documents)
+        yield training_of(rows, negatives, near.of(rows), queries, documents)
