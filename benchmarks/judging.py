@@ -116,7 +116,7 @@ def table(found: dict[str, Any], beside: dict[str, str]) -> None:
     for name, quality in found.items():
         other = beside[name]
         less = "" if other == name else compare_quality(quality, found[other])["ndcg@10"]
-        values = " | ".join(str(quality.metrics[measure]) for measure in MEASURES)
+        values = " | ".join(quality.metrics[measure].short() for measure in MEASURES)
         print(f"| {name} | {values} | {other if less else ''} | {less} |", flush=True)
 
 
