@@ -89,7 +89,7 @@ def mixed(chosen: argparse.Namespace) -> None:
 
     learn("moco", {"queue": QUEUE, **MIXED["64, 16, 16"]}, everything(), 0, chosen.steps, BATCH, watch=watch)
     method, batch = last["method"], last["batch"]
-    query = normalize(last["views"][0]["projection"], dim=1)
+    query = normalize(last["views"][0]["projection"].detach(), dim=1)
     held, ids = method.queue.rows()
     usable = batch.ids[:, None] != ids
     made = hard_mixtures(query, held, usable, 64, 64, 64)
