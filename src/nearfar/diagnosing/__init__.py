@@ -16,6 +16,7 @@ from . import (
     mining,
     negatives,
     redundancy,
+    resampling,
     simplicity,
     sufficiency,
     temperature,
@@ -35,6 +36,7 @@ _PARTS = (
     tuples,
     redundancy,
     mining,
+    resampling,
 )
 _DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in _PARTS}
 
