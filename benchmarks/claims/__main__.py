@@ -25,6 +25,8 @@ CLAIMS = {  # the file, and how many steps by default
     "encouraging": ("softmax", 150),
     "ncl": ("softmax", 150),
     "hib": ("hedging", 200),
+    "debiased": ("corrections", 150),
+    "macl": ("corrections", 100),
 }
 
 
