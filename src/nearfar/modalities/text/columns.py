@@ -106,7 +106,7 @@ def roles_of(names: Sequence[str], wishes: Wishes, where: str) -> Roles:
         >>> roles_of(["query", "answer", "hard_negative_1", "id"], Wishes(), "t.csv").texts
         {'anchor': 'query', 'positive': 'answer', 'negative': 'hard_negative_1'}
         >>> roles_of(["Sentence", "category"], Wishes(), "t.csv")
-        Roles(texts={'text': 'Sentence'}, label='category', score=None, title=None)
+        Roles(texts={'text': 'Sentence'}, label='category', score=None, title=None, domain=None)
     """
     _check(names, wishes, where)
     spelt = {plain_name(name): name for name in reversed(names)}
