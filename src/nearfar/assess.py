@@ -198,7 +198,8 @@ def evaluate(
                     probes=of_vectors, classes=train.classes or None, progress=report, **chosen.of_vectors(),
                 )  # fmt: skip
             if "linear" in of_vectors and train.domains is not None:
-                result.add_domains(look.vectors(train, progress), train.domains, chosen.resamples, chosen.seed)
+                learned = look.vectors(train, progress)
+                result.add_domains(learned, train.domains, chosen.strength, chosen.resamples, chosen.seed)
             if "finetune" in probes and look.method is not None:
                 look.finetune(result, train, held, chosen, report, progress)
             if masks is not None:

@@ -79,7 +79,14 @@ class Evaluation:
         if report.metrics["accuracy"].settings.get("converged") is False:
             self.notes.append(f"the {probe} probe stopped before L-BFGS converged")
 
-    def add_domains(self, vectors: np.ndarray, domains: np.ndarray, resamples: int = 1000, seed: int = 0) -> None:
+    def add_domains(
+        self,
+        vectors: np.ndarray,
+        domains: np.ndarray,
+        strength: float | None = None,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> None:
         """Take in how well a linear probe tells from vectors (N, D) where rows come from: "domains_accuracy".
 
         Fitted on four fifths of the rows of known domain, scored on the others. Nothing where there is one domain
@@ -92,8 +99,9 @@ class Evaluation:
             return
         kept, held = stratified_split(domains, 0.2, seed)
         fitted = linear_probe(
-            vectors[kept], domains[kept], vectors[held], domains[held], resamples=resamples, seed=seed, name="domain"
-        )
+            vectors[kept], domains[kept], vectors[held], domains[held], strength,
+            resamples=resamples, seed=seed, name="domain",
+        )  # fmt: skip
         self.metrics["domains_accuracy"] = fitted.report.metrics["accuracy"]
         self.scores["domains_accuracy"] = fitted.report.correct.astype(np.float64)
 
