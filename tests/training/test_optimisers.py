@@ -172,3 +172,28 @@ def test_a_step_of_sgd_is_scaled_by_depth() -> None:
 def test_layer_decay_needs_an_encoder() -> None:
     with pytest.raises(ConfigError, match="layer_decay is set, but this method has no encoder"):
         parameter_groups(nn.Linear(2, 2), layer_decay=0.5)
+
+
+@pytest.mark.parametrize("pixel_by_pixel", [False, True])
+def test_adamw_is_its_formula_in_every_layout_and_after_its_state_was_read_again(pixel_by_pixel: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Conv2d(3, 4, 3, bias=False).double()
+    if pixel_by_pixel:
+        net = net.to(memory_format=torch.channels_last)
+    want = net.weight.detach().clone().numpy()
+    first, second = np.zeros_like(want), np.zeros_like(want)
+    chosen = optimiser("adamw", parameter_groups(net), lr=0.1, weight_decay=0.2)
+    for step in range(1, 6):
+        gradient = torch.randn(4, 3, 3, 3, dtype=torch.float64)
+        net.weight.grad = torch.empty_like(net.weight).copy_(gradient)
+        chosen.step()
+        g = gradient.numpy()
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        want = want - 0.1 * 0.2 * want
+        want = want - 0.1 * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        assert np.abs(net.weight.detach().numpy() - want).max() < 1e-9
+        kept = chosen.state_dict()
+        for state in kept["state"].values():
+            state.update({name: value.contiguous() for name, value in state.items() if name != "step"})
+        chosen = optimiser("adamw", parameter_groups(net), lr=0.1, weight_decay=0.2)
+        chosen.load_state_dict(kept)

@@ -75,7 +75,10 @@ def optimiser(
     if not groups:
         raise ConfigError("no parameter of the method requires a gradient, so there is nothing to train")
     if name == "adamw":
-        return AdamW(groups, lr=lr, weight_decay=weight_decay)
+        # In one pass over the memory, which takes weights and what is kept of them for the same numbers in the same
+        # order: not so of filters laid out pixel by pixel, whose averages come back from a checkpoint in another order.
+        plain = all(weights.is_contiguous() for group in groups for _, weights in group["params"])
+        return AdamW(groups, lr=lr, weight_decay=weight_decay, fused=plain or None)
     if name == "sgd":
         return SGD(groups, lr=lr, weight_decay=weight_decay, momentum=momentum)
     if name == "lars":
