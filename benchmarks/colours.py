@@ -17,30 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nearfar.contrast import Composition, LogSumExp, Mean, Scores, entry
-from nearfar.contrast.objective import Terms
 from nearfar.data import bundled
 from nearfar.evaluation import seeds_mean
 from nearfar.models import contradicting, mixed_with
+from nearfar.objectives import EasySupCon
 
 BATCH = 512  # of which 5 contradict: of fewer, most rows find no partner of their class that does
 WAYS = ("plain", "mixup", "selecmix")
 COLOURS = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0.5, 0], [0.5, 0, 1],
                         [0.3, 0.7, 0.3], [0.9, 0.9, 0.9]])  # fmt: skip
-
-
-@entry
-class EasyContrast(Composition):
-    """Supervised contrast that believes what is easy: the gradient of a near pair of probability p counts q p^q."""
-
-    temperature: float = 0.2
-    q: float = 0.7
-
-    def per_anchor(self, scores: Scores) -> Terms:
-        """1 - p^q, whose slope in log p is that of q p^q times the usual one."""
-        (every,) = scores.reduce(LogSumExp("any"))
-        (value,) = scores.reduce(Mean("near", of=lambda s, t: 1 - (self.q * (s - t)).exp(), given=(every,)))
-        return {"contrast": value}
 
 
 def painted(images: Tensor, labels: Tensor, agree: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -61,7 +46,7 @@ def network(out: int) -> nn.Sequential:
 def trained(way: str, x: Tensor, y: Tensor, colour: Tensor, steps: int, seed: int) -> tuple[nn.Module, list[float]]:
     """A classifier, and of selecmix how often same-label partners had another colour, and others the same one."""
     torch.manual_seed(seed)
-    model, biased, objective = network(10), network(32), EasyContrast()
+    model, biased, objective = network(10), network(32), EasySupCon()
     update = torch.optim.Adam([*model.parameters(), *biased.parameters()], lr=2e-3)
     shown: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(steps):

@@ -319,6 +319,7 @@ SETTINGS = {
     "images": ImageOptions,
     "pretext": methods.PretextOptions,
     "domains": methods.DomainOptions,
+    "mixing": methods.MixingOptions,
     **{name: method.Options for name, method in methods.catalogue().items()},
 }
 

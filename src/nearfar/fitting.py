@@ -19,7 +19,7 @@ from .contrast import Strategy
 from .data.source import Source
 from .data.split import apart_by_id
 from .errors import ConfigError, DataError
-from .methods import AROUND, catalogue, innermost
+from .methods import AROUND, Mixed, catalogue, innermost
 from .methods.ar2 import AR2
 from .methods.method import Method
 from .methods.pnda import PNDA
@@ -129,6 +129,8 @@ def trainer_of(
         method.spread(Strategy(SPREAD))
     facts = run.config["source"] if renewal is None else renewal.source.facts()
     views: Any = run.modality.views(facts, method.options.views, run.options, method.encoder)
+    if isinstance(method, Mixed) and not getattr(views, "mixable", False):
+        raise ConfigError(f"mixing is for pictures, and these data are {run.modality.name}; leave it out")
     if isinstance(renewal, Alternation):
         views = renewal.turns = Turns(views)
     elif "joint" in method.asks:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from .assess import OURS, Assessment
 from .data.source import Source
 from .evaluation import Evaluation, nearest
 from .evaluation.comparison import present
+from .methods import Mixed
+from .models import contradicting
 from .report import Neighbours, ReportData, write_report
 from .run import Run
 
@@ -67,6 +70,9 @@ def write(
         source = source.select(_sample(len(source), MAP_POINTS))
         vectors = run.vectors_of(run.method, source, progress)
         data.classes = source.classes
+    learned = source if assessment is None else assessment.train
+    if learned is not None and isinstance(run.method, Mixed) and run.method.biased is not None:
+        data.contradicting = _contradicting_grid(run, run.method, learned)
     if source is not None and len(source) > 1:
         chosen = _sample(len(source), MAP_POINTS)
         data.embeddings = vectors[chosen]
@@ -118,6 +124,27 @@ def _neighbour_grid(run: Run, source: Source, vectors: np.ndarray) -> Neighbours
         similarities=similarities,
         query_labels=None if labels is None else [int(labels[q]) for q in queries],
         neighbour_labels=None if labels is None else [[int(labels[j]) for j in row] for row in rows],
+    )
+
+
+def _contradicting_grid(run: Run, method: Mixed, source: Source) -> Neighbours | None:
+    """A few labelled rows, each with the partner of its label and that of another one, among as many as a batch has."""
+    if source.labels is None:
+        return None
+    source = source.select(np.flatnonzero(source.labels >= 0))
+    source = source.select(_sample(len(source), int(run.config["training"]["batch_size"])))
+    assert source.labels is not None
+    views = run.modality.views(run.config["source"], 2, run.options, method.encoder)
+    rows = views.plain(source.rows(slice(0, len(source)))).to(next(method.parameters()).device)
+    believed, labels = method.believed([rows]), torch.as_tensor(source.labels, device=rows.device)
+    queries = _spread_queries(source)
+    found = [contradicting(believed, labels, same).cpu().numpy()[queries] for same in (True, False)]
+    partners = [[int(j) for j in pair if j != q] for q, pair in zip(queries, zip(*found, strict=True), strict=True)]
+    return Neighbours(
+        queries=list(_pictures(run, source, queries.tolist())),
+        neighbours=[list(_pictures(run, source, pair)) for pair in partners],
+        query_labels=source.labels[queries].tolist(),
+        neighbour_labels=[source.labels[pair].tolist() for pair in partners],
     )
 
 

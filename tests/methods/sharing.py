@@ -101,6 +101,8 @@ TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name
     Trial("pixpro", (5, 7), "gathered", {"objective": "PixContrast"}),
     Trial("supcon", (5, 7), "gathered", tasks={"penalty": "coral"}),
     Trial("moco", (12, 0), "ring", tasks={"penalty": "mmd", "penalty_weight": 0.5}),
+    Trial("supcon", (5, 7), "ring", tasks={"mixing": "contradicting"}),
+    Trial("proxy", (12, 0), "gathered", tasks={"mixing": "random"}),
     Trial("pairs", (5, 7), "ring", tasks={"masked": 0.1, "masked_share": 0.5}),
     Trial("supcon", (12, 0), "gathered", tasks={"next_word": 0.1}),
     Trial("simcse", (5, 7), "ring", {"guide": 0.5, "band_weight": 1.0, "hinge_weight": 1.0, "noise_steps": 2}),

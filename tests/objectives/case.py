@@ -40,6 +40,7 @@ class Case:
     far: far candidates have a say.
     matched: rows of the two views belong together one to one; if not, they may be of different numbers.
     views: of those that compare no pairs, how many they are called with.
+    fades: the gradient of a pair fades whichever way it is decided, so that what is left is small beside its parts.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Case:
     far: bool = True
     matched: bool = True
     views: int = 2
+    fades: bool = False
 
     @property
     def entry(self) -> str:

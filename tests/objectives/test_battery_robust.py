@@ -104,7 +104,9 @@ def test_a_temperature_of_a_thousandth_overflows_nothing(case: Case):
         assert float(value.detach()) == pytest.approx(float(want.detach()), rel=1e-5)
         for got, grad in zip(gradients(value, single), gradients(want, double), strict=True):
             assert torch.isfinite(got).all()
-            torch.testing.assert_close(got.double(), grad, rtol=1e-3, atol=1e-3 * float(grad.abs().max()))
+            least = 1e-7 / 0.001 if case.fades else 0.0  # rounding of the pulls and pushes, 1 / t each, of which it is
+            atol = max(1e-3 * float(grad.abs().max()), least)
+            torch.testing.assert_close(got.double(), grad, rtol=1e-3, atol=atol)
 
 
 @softmax

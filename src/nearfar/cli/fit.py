@@ -67,7 +67,8 @@ def fit(
 
     Further settings by --set: those of the method (nearfar methods NAME), of the data and of training; around any
     method masked and next_word (texts), and where data say domains (domain_column=, folders=domain/label) penalty=coral
-    or mmd with penalty_weight, even_domains and leave_out.
+    or mmd with penalty_weight, even_domains and leave_out; around methods with labels, of pictures,
+    mixing=contradicting.
 
     Under torchrun all its processes share every batch, as with --devices.
     """

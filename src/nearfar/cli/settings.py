@@ -28,7 +28,7 @@ def from_file(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path}: a configuration is a list of `setting: value` lines")
     if "format" in settings and all(isinstance(settings.get(group), dict) for group in _RUN_GROUPS):
         groups = [settings[group] for group in _RUN_GROUPS]
-        groups += [settings.get(group, {}) for group in ("mining", "pretext", "domains")]
+        groups += [settings.get(group, {}) for group in ("mining", "pretext", "domains", "mixing")]
         settings = {key: settings.get(key) for key in ("data", "modality", "method", "encoder")}
         for group in groups:
             settings |= group

@@ -24,6 +24,7 @@ from .gml import LongTail
 from .invp import InvP
 from .lmsupcon import LMSupCon
 from .method import Contrast, Method, MethodOptions
+from .mixed import Mixed, MixingOptions, with_mixtures
 from .moco import MoCo
 from .nnclr import NNCLR
 from .pairs import Pairs
@@ -100,14 +101,25 @@ def catalogue() -> dict[str, type[Method]]:
     return {m.name: m for m in _METHODS}
 
 
-AROUND: dict[str, type[AroundOptions]] = {"pretext": PretextOptions, "domains": DomainOptions}
+AROUND: dict[str, type[AroundOptions]] = {
+    "pretext": PretextOptions,
+    "domains": DomainOptions,
+    "mixing": MixingOptions,
+}
 """Settings of what can stand around any method, by the group of a run's configuration that they are in."""
 
 
 def around(method: Method, settings: Mapping[str, Any]) -> Method:
-    """The method with what such settings ask for around it; the method itself where they ask for nothing."""
+    """The method with what such settings ask for around it; the method itself where they ask for nothing.
+
+    Raises:
+        ConfigError: they do not go together, or not with the method.
+    """
+    domains, mixing = DomainOptions(**settings.get("domains", {})), MixingOptions(**settings.get("mixing", {}))
+    if domains.penalty and mixing.asked:
+        raise ConfigError("penalty compares domains, and a mixture of two items has none; leave out penalty or mixing")
     method = with_tasks(method, PretextOptions(**settings.get("pretext", {})))
-    return across_domains(method, DomainOptions(**settings.get("domains", {})))
+    return with_mixtures(across_domains(method, domains), mixing)
 
 
 def find(name: str) -> type[Method]:
@@ -158,6 +170,8 @@ __all__ = [
     "LongTail",
     "Method",
     "MethodOptions",
+    "Mixed",
+    "MixingOptions",
     "MoCo",
     "Pairs",
     "PixPro",
@@ -182,5 +196,6 @@ __all__ = [
     "find",
     "innermost",
     "recipe_of",
+    "with_mixtures",
     "with_tasks",
 ]

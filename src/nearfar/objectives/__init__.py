@@ -56,7 +56,7 @@ from .targets import ConR, by_targets, confused, mixtures
 from .taught import MarginMSE, ScoreDistillation
 from .teacher import by_teacher, quality_weights
 from .triplets import TripletAll, TripletHard, TripletSemiHard
-from .weighting import MACL, Encouraging, HardContrastive
+from .weighting import MACL, EasySupCon, Encouraging, HardContrastive
 from .whitening import WMSE
 
 _ENTRIES: tuple[type[Objective], ...] = (
@@ -100,6 +100,7 @@ _ENTRIES: tuple[type[Objective], ...] = (
     HardnessInfoNCE,
     MeanShifted,
     MACL,
+    EasySupCon,
     Encouraging,
     CACR,
     ExactCovariance,

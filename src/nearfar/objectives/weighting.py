@@ -184,3 +184,45 @@ class HardContrastive(Composition):
         # Equal similarities are equal up to rounding only.
         left_out = (far == 0) | (s.detach() < limit - 8 * torch.finfo(s.dtype).eps * limit.abs().clamp_min(1))
         return ((s + far.log()).masked_fill(left_out, -math.inf).logsumexp(1),)
+
+
+@entry
+class EasySupCon(Composition):
+    """Supervised contrast that believes what is easy: the gradient of a near pair of probability p counts q p^q.
+
+    An encoder trained by it keeps to features that come early, such as a colour that goes with nearly every class: its
+    vectors show which items contradict them (see `nearfar.models.contradicting`). As q falls, the value divided by q
+    tends to that of `SupCon`. The published code has -q p^q log p with the weight detached: another value with the same
+    gradients.
+
+    Shapes: views (N, D) with labels (N,), or (R, D) with labels (R,). Value in [0, 1]; at chance 1 - (R - 1)^-q.
+    Anchors without a near candidate do not count.
+
+    Args:
+        q: how much easy pairs are preferred, above 0; at 1 the value is 1 - p.
+
+    >>> z, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    >>> round(float(EasySupCon()(z, labels=y)), 6)              # every pair has the probability 1/3
+    0.536531
+    """
+
+    formula: ClassVar[str] = "mean_i mean_(p near) [ 1 - (exp(s_ip / t) / sum_(j != i) exp(s_ij / t))^q ]"
+    source: ClassVar[str] = "Hwang et al. 2022 (SelecMix), section 3.3; bluemoon010/SelecMix module/loss.py"
+    use: ClassVar[str] = "labels, and a biased encoder is wanted that shows which items contradict a shortcut"
+    at_chance: ClassVar[str] = "1 - (2 * N - 1) ** -0.7"
+    supervised: ClassVar[bool] = True
+
+    temperature: float | LearnedTemperature = 0.2
+    q: float = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.q <= 0:
+            raise ValueError(f"q must be above 0, got {self.q}; as it falls the gradients become those of SupCon")
+
+    def per_anchor(self, scores: Scores) -> Terms:
+        """1 - p^q, whose slope in log p is -q p^q."""
+        (every,) = scores.reduce(LogSumExp("any"))
+        # No near pair scores above all together, but for rounding; what does is no candidate.
+        (value,) = scores.reduce(Mean("near", of=lambda s, t: -(self.q * (s - t).clamp(max=1)).expm1(), given=(every,)))
+        return {"contrast": value}

@@ -183,6 +183,9 @@ def plan(
             "that out, and add the time of embedding all texts for each mining (every `refresh` updates) or once (for "
             "`batches`)"
         )
+    beside = [name for group in (methods.DomainOptions, methods.MixingOptions) for name in group.among(settings)]
+    if beside:
+        raise ConfigError(f"{', '.join(sorted(beside))}: plan measures steps without it; leave it out here")
     kinds = TrainingSettings, kind.Options, made.Options, methods.PretextOptions
     training, method_options, options, tasks = sort_settings(settings, *kinds, elsewhere=modalities.elsewhere(made))
     source = _source(data, shape, made, options)

@@ -46,6 +46,8 @@ class ReportData:
       its baselines.
     confusion: (K, K) counts, rows are the true classes, in the order of `classes`.
     embeddings: (M, D); labels (M), -1 = unknown; thumbnails: M images; names: M strings: all four row by row.
+    contradicting: items, and for each the item of the same label that a biased encoder finds least alike and that of
+      another label that it finds most alike.
     projection: "auto" (PaCMAP when installed, else PCA), "pacmap" or "pca".
 
     >>> data = ReportData(title="Shirts", evaluation={"nearfar": {"knn": {"value": 0.9, "n": 500}}})
@@ -69,6 +71,7 @@ class ReportData:
     thumbnails: Sequence[Image] | np.ndarray | None = None
     names: Sequence[str] | None = None
     neighbours: Neighbours | None = None
+    contradicting: Neighbours | None = None
     projection: str = "auto"
 
     def check(self) -> None:
@@ -90,8 +93,9 @@ class ReportData:
                 raise DataError(
                     f"the confusion matrix has {shape[0]} rows and there are {len(self.classes)} class names"
                 )
-        if self.neighbours is not None:
-            _check_neighbours(self.neighbours)
+        for grid in (self.neighbours, self.contradicting):
+            if grid is not None:
+                _check_neighbours(grid)
 
     def class_name(self, label: int) -> str:
         """Name of a label; numbers beyond the list are shown as numbers, negative ones as 'unlabelled'."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from nearfar.report.curves import curves, scores
 from nearfar.report.data import ReportData
 from nearfar.report.map import embedding_map
-from nearfar.report.pictures import neighbours
+from nearfar.report.pictures import contradicting, neighbours
 from nearfar.report.script import SCRIPT
 from nearfar.report.style import STYLE
 from nearfar.report.summary import summary, what_was_run
@@ -23,6 +23,7 @@ _NAMES = {
     "results": "Results",
     "map": "Map",
     "neighbours": "Neighbours",
+    "contradicting": "Contradicting",
     "confusion": "Confusion",
     "curves": "Training",
     "scores": "Near and far",
@@ -49,6 +50,7 @@ def render(data: ReportData) -> str:
         results(data),
         embedding_map(data),
         neighbours(data),
+        contradicting(data),
         confusion(data),
         curves(data.history),
         scores(data.history),

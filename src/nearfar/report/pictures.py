@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nearfar.errors import DataError
-from nearfar.report.data import Image, ReportData
+from nearfar.report.data import Image, Neighbours, ReportData
 from nearfar.report.text import esc, plural, score, section
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ def agreement(data: ReportData) -> tuple[int, int] | None:
     return (sum(int(a) == int(b) for a, b in known), len(known)) if known else None
 
 
-def neighbours(data: ReportData) -> str:
-    """The section of queries and their nearest neighbours."""
-    grid = data.neighbours
-    if grid is None or not len(grid.queries):
-        return ""
+def _rows(data: ReportData, grid: Neighbours, called: str = "Neighbour") -> str:
+    """A line of tiles for each query."""
     rows = []
     for row in range(min(len(grid.queries), _MOST_QUERIES)):
         label = int(grid.query_labels[row]) if grid.query_labels is not None else -1
@@ -106,13 +103,22 @@ def neighbours(data: ReportData) -> str:
             other = int(grid.neighbour_labels[row][rank]) if grid.neighbour_labels is not None else -1
             judged = label >= 0 and other >= 0
             css = ("agree" if other == label else "differ") if judged else "plain"
-            words = f"Neighbour {rank + 1} of query {row + 1}" + (f": {data.class_name(other)}" if other >= 0 else "")
+            words = f"{called} {rank + 1} of query {row + 1}" + (f": {data.class_name(other)}" if other >= 0 else "")
             words += (", same label" if css == "agree" else ", another label") if judged else ""
             near = (
                 f"<small>{score(float(grid.similarities[row][rank]))}</small>" if grid.similarities is not None else ""
             )
             tiles.append(_tile(image, words, css, (esc(data.class_name(other)) if css == "differ" else "") + near))
         rows.append(f'<div class="row">{"".join(tiles)}</div>')
+    return "".join(rows)
+
+
+def neighbours(data: ReportData) -> str:
+    """The section of queries and their nearest neighbours."""
+    grid = data.neighbours
+    if grid is None or not len(grid.queries):
+        return ""
+    rows = _rows(data, grid)
     counted = agreement(data)
     lead = "Each row starts with a query; to its right are the items whose vectors are closest to it, nearest first."
     legend = ""
@@ -124,4 +130,16 @@ def neighbours(data: ReportData) -> str:
         )
     if len(grid.queries) > _MOST_QUERIES:
         lead += f" The first {_MOST_QUERIES} of {len(grid.queries):,} queries are shown."
-    return section("neighbours", "Nearest neighbours", lead, f'{legend}<div class="neighbours">{"".join(rows)}</div>')
+    return section("neighbours", "Nearest neighbours", lead, f'{legend}<div class="neighbours">{rows}</div>')
+
+
+def contradicting(data: ReportData) -> str:
+    """The section of items and the partners that contradict what a biased encoder believes of them."""
+    if data.contradicting is None:
+        return ""
+    lead = (
+        "Each row starts with an item; to its right are the one with the same label that the biased encoder finds "
+        "least alike, and the one with another label that it finds most alike."
+    )
+    rows = _rows(data, data.contradicting, "Partner")
+    return section("contradicting", "Pairs that contradict", lead, f'<div class="neighbours">{rows}</div>')

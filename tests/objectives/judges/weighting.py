@@ -1,4 +1,4 @@
-"""Objectives that weigh anchors or pairs: MACL, Encouraging, HardContrastive, CACR, ExactCovariance, Asymmetric."""
+"""Objectives that weigh anchors or pairs: MACL, EasySupCon, Encouraging, HardContrastive, CACR and others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from case import Case
 from golden import C, constant, far_ones, others
-from oracles import Matrix, ScoreMatrix, cosine, listed, mean, minus_square, number
+from oracles import Matrix, ScoreMatrix, cosine, listed, mean, minus_square, number, once
 from torch import Tensor
 
 from nearfar.contrast import Dot
@@ -17,6 +17,7 @@ from nearfar.objectives import (
     CACR,
     MACL,
     Asymmetric,
+    EasySupCon,
     Encouraging,
     ExactCovariance,
     HardContrastive,
@@ -68,6 +69,20 @@ def encouraging(limit: float) -> Callable[..., Tensor]:
             else:
                 bonus = math.log(1 - limit) - (found - limit) / (1 - limit)
             values.append(-found.log() + bonus)
+        return mean(values)
+
+    return value
+
+
+def easy(q: float) -> Callable[..., Tensor]:
+    def value(s: ScoreMatrix, near: Matrix, far: Matrix, t: Tensor, b: Tensor) -> Tensor:
+        values = []
+        for i in range(len(s)):
+            p = listed(near[i])
+            if p:
+                total = sum(w * (s[i][j] / t).exp() for j, w in once(near[i], far[i]))
+                missed = sum(w * (1 - ((s[i][j] / t).exp() / total) ** q) for j, w in p)
+                values.append(missed / sum(w for _, w in p))
         return mean(values)
 
     return value
@@ -157,6 +172,10 @@ CASES = [
          softmax=True),
     Case("Encouraging no limit", lambda: Encouraging(temperature=0.5, limit=1.0), "joint", encouraging(1.0), cosine,
          softmax=True),
+    Case("EasySupCon", lambda: EasySupCon(temperature=0.5), "joint", easy(0.7), cosine, softmax=True,
+         fades=True),
+    Case("EasySupCon steep", lambda: EasySupCon(q=1.5), "joint", easy(1.5), cosine, softmax=True,
+         fades=True),
     Case("HardContrastive", lambda: HardContrastive(temperature=0.5), "joint", hardest(0.9), cosine, softmax=True),
     Case("HardContrastive half", lambda: HardContrastive(temperature=0.5, quantile=0.5), "joint", hardest(0.5), cosine,
          softmax=True),
@@ -191,6 +210,11 @@ def several_classes(objective: Any, a: Tensor, b: Tensor, **how: Any) -> Tensor:
     return len(a) * value
 
 
+def hardly_easy(objective: Any, a: Tensor, b: Tensor, **how: Any) -> Tensor:
+    """All near pairs weigh the same: SupCon outside."""
+    return 1e7 * objective.replace(q=1e-7)(a, b, labels=torch.tensor([0, 0, 1, 1]), **how)
+
+
 def over_three_views(objective: Any, a: Tensor, b: Tensor, **how: Any) -> Tensor:
     """Attraction of all rows to the other views of their item, repulsion averaged over pairs of views."""
     views = [a, b, C]
@@ -206,6 +230,8 @@ GOLDEN = {
     "Encouraging": [(classified, -0.151824, 0.617797, 0.0)],
     "Encouraging early": [("views", 0.562729, None, None)],  # in numpy; six of eight anchors are above the limit
     "Encouraging no limit": [("views", 1.086262, None, None)],  # that of DCL
+    "EasySupCon": [("labels", 0.756559, None, None), (hardly_easy, 2.168799, 0.279090, 0.173761)],  # first in numpy
+    "EasySupCon steep": [("labels", 0.906390, None, None)],  # in numpy
     # In numpy. Of six far rows one is kept, or three; of one anchor all six, since the third to sixth tie.
     "HardContrastive": [("views", 0.675754, None, None)],
     "HardContrastive half": [("views", 1.173044, None, None)],
@@ -238,6 +264,8 @@ CHANCE = {
     "Encouraging": far_ones,
     "Encouraging early": far_ones,
     "Encouraging no limit": far_ones,
+    "EasySupCon": lambda n, d: 1 - (2 * n - 1) ** -0.7,
+    "EasySupCon steep": lambda n, d: 1 - (2 * n - 1) ** -1.5,
     "HardContrastive": others,
     "HardContrastive half": others,
     "HardContrastive threshold": others,

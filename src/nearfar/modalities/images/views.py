@@ -64,6 +64,8 @@ class ImageViews:
     (torch.Size([4, 3, 32, 32]), torch.float32)
     """
 
+    mixable = True  # two views of different items may be mixed, number by number
+
     def __init__(
         self,
         size: int,
