@@ -27,6 +27,8 @@ CLAIMS = {  # the file, and how many steps by default
     "hib": ("hedging", 200),
     "debiased": ("corrections", 150),
     "macl": ("corrections", 100),
+    "supremix": ("angles", 300),
+    "conr": ("angles", 400),
 }
 
 
