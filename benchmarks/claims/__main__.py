@@ -29,6 +29,8 @@ CLAIMS = {  # the file, and how many steps by default
     "macl": ("corrections", 100),
     "supremix": ("angles", 300),
     "conr": ("angles", 400),
+    "align_uniform": ("spread", 100),
+    "cacr": ("spread", 60),
 }
 
 

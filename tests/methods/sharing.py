@@ -83,6 +83,7 @@ class Trial:
 DEALT = ((6, 6), (9, 3), (12, 0))
 TRIALS = [Trial(name, dealt, "ring" if dealt == (9, 3) else "gathered") for name in catalogue() for dealt in DEALT] + [
     Trial("simclr", (5, 7), "ring", {"heads": 2}),
+    Trial("simclr", (5, 7), "ring", {"objective": "AlignUniform"}),
     Trial("moco", (5, 7), "ring", {"symmetric": False}),
     Trial("moco", (5, 7), "gathered", {"keep": 0.4}),
     # One key mixed with itself is always the same, whatever is drawn.

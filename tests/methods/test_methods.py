@@ -153,6 +153,21 @@ def test_simclr_with_every_other_objective_over_all_views(name: str):
     assert f"    {name}(" in method.describe()
 
 
+def test_simclr_pulls_and_spreads_over_pairs_of_views_but_not_rows_of_one_item():
+    ids = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0])  # the last row is the first item again
+    contrast, projections = contrasted(made(SimCLR, objective="AlignUniform", views=3), batch(3, ids=ids))
+    z = [p.detach().double() / p.detach().double().norm(dim=1, keepdim=True) for p in projections]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    align = sum((z[a] - z[b]).square().sum(1).mean() for a, b in pairs) / 3
+    far = [(i, j) for i in range(ROWS) for j in range(ROWS) if ids[i] != ids[j]]
+    spread = [torch.stack([(-2 * (v[i] - v[j]).square().sum()).exp() for i, j in far]).mean().log() for v in z]
+    assert contrast.terms["align"].item() == pytest.approx(align.item(), rel=1e-5)
+    assert contrast.terms["uniform"].item() == pytest.approx(sum(spread).item() / 3, rel=1e-5)
+    assert contrast.loss.item() == pytest.approx((align + sum(spread) / 3).item(), rel=1e-5)
+    with pytest.raises(ConfigError, match="AlignUniform has no temperature"):
+        SimCLROptions(objective="AlignUniform", temperature=0.1)
+
+
 def test_options_are_checked():
     with pytest.raises(
         ConfigError, match=r"there is no objective 'NTxent' over all views of a batch; there are .*NTXent"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from ..contrast import Composition, Objective, Relation
 from ..data.batch import Batch
 from ..errors import ConfigError, DataError
 from ..models.heads import Activation, AdaptiveHeads, projector
-from ..objectives import AdaptiveMultiHead, SogCLR, by_teacher, catalogue
-from .average import told
+from ..objectives import AdaptiveMultiHead, AlignUniform, SogCLR, by_teacher, catalogue
+from .average import averaged, told
 from .method import Contrast, Method, MethodOptions
 
 CODES = 8  # numbers of each head that temperatures are made of
@@ -28,7 +29,7 @@ class SimCLROptions(MethodOptions):
     )
     temperature: float = Field(0.2, gt=0, description="divides every score")
     objective: str = Field(
-        "NTXent", description="what pulls and pushes: NTXent, PolyView, DCL, DCLW, Debiased, HardNegative, ..."
+        "NTXent", description="what pulls and pushes: NTXent, PolyView, DCL, Debiased, HardNegative, AlignUniform, ..."
     )
     average: str | None = Field(
         None,
@@ -75,6 +76,7 @@ class SimCLROptions(MethodOptions):
         over_views = [
             n for n, e in catalogue().items() if issubclass(e, Composition) and e.layout != "cross" and not e.supervised
         ]
+        over_views.append("AlignUniform")
         if name not in over_views:
             raise ConfigError(
                 f"there is no objective {name!r} over all views of a batch; there are {', '.join(over_views)}"
@@ -85,6 +87,8 @@ class SimCLROptions(MethodOptions):
     def _fits(self) -> SimCLROptions:
         if self.average is not None and not self._takes("average"):
             raise ValueError(f"{self.objective} averages in one way only; leave out average = {self.average!r}")
+        if self._differs("temperature") and not self._takes("temperature"):
+            raise ConfigError(f"{self.objective} has no temperature; leave it out")
         if self.items is not None and not self._takes("items"):
             raise ValueError(f"{self.objective} remembers nothing of single items; leave out items = {self.items}")
         asked = [name for name in SWITCHES if getattr(self, name)]
@@ -119,8 +123,10 @@ class SimCLROptions(MethodOptions):
         if self.heads is not None:
             return AdaptiveMultiHead(heads=self.heads, codes=CODES, price=self.price)
         more = {"average": self.average, "items": self.items}
-        given = {name: value for name, value in more.items() if value is not None}
-        return catalogue()[self.objective](temperature=self.temperature, **given)
+        given: dict[str, Any] = {name: value for name, value in more.items() if value is not None}
+        if self._takes("temperature"):
+            given["temperature"] = self.temperature
+        return catalogue()[self.objective](**given)
 
     def _takes(self, name: str) -> bool:
         return name in catalogue()[self.objective].__dataclass_fields__  # type: ignore[attr-defined]
@@ -132,7 +138,8 @@ class SimCLR(Method):
     encoder -> two-layer head -> NT-Xent over all rows of all views. The head is thrown away afterwards. Views of the
     same item, also when it stands in the data twice, are never pushed apart. Whole and small views count alike. With a
     `teacher` its cosines add near pairs and drop doubtful ones (Zhang et al. 2023); with `heads` there are several
-    heads, and each pair of rows has a temperature of its own in each (Wang et al. 2023). Source: Chen et al. 2020.
+    heads, and each pair of rows has a temperature of its own in each (Wang et al. 2023). AlignUniform is the mean over
+    pairs of views. Source: Chen et al. 2020.
     """
 
     name = "simclr"
@@ -172,6 +179,13 @@ class SimCLR(Method):
                 raise ConfigError("heads count all items alike; leave out heads or generated_weight")
             rows = [torch.cat([view["projection"], view["codes"]], 1) for view in projections]
             return told(self.objective.inspect(*rows, ids=batch.ids))
+        if isinstance(self.objective, AlignUniform):
+            if batch.weights is not None:
+                raise ConfigError(
+                    "AlignUniform counts all items alike; choose another objective or no generated_weight"
+                )
+            pairs = combinations(projections, 2)
+            return averaged([told(self.objective.inspect(*pair, ids=batch.ids)) for pair in pairs])
         return self.judged(*projections, ids=batch.ids, weights=batch.weights)
 
     def _opinion(self, batch: Batch, views: int) -> Relation:

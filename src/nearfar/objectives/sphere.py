@@ -64,7 +64,7 @@ class AlignUniform(Objective):
     value = align_weight * align + uniform_weight * (uniform(Z) + uniform(Z')) / 2.
 
     Shapes: two views (N, D), N >= 2. The best uniformity on the sphere of D dimensions tends to -2t for large D; when
-    all rows are equal both terms are 0.
+    all rows are equal both terms are 0. With `ids` (N,) rows of one item are not spread.
 
     >>> z = torch.eye(4)
     >>> round(float(AlignUniform()(z, z)), 4)                   # aligned; squared distances 2, so -2t
@@ -85,15 +85,17 @@ class AlignUniform(Objective):
     align_weight: float = 1.0
     uniform_weight: float = 1.0
 
-    def _parts(self, views: tuple[Tensor, ...], strategy: str | Strategy | None) -> tuple[Tensor, ...]:
+    def _parts(
+        self, views: tuple[Tensor, ...], ids: Tensor | None, strategy: str | Strategy | None
+    ) -> tuple[Tensor, ...]:
         """Alignment per row, and the uniformity of each view."""
         rows = check_views("AlignUniform", views)
         if len(rows) != 2 or len(rows[0]) != len(rows[1]):
             raise ValueError(f"AlignUniform needs two views of the same rows, got {[len(r) for r in rows]}")
         with torch.autocast(rows[0].device.type, enabled=False):
-            return self._measured(rows[0], rows[1], self.chosen(strategy))
+            return self._measured(rows[0], rows[1], ids, self.chosen(strategy))
 
-    def _measured(self, a: Tensor, b: Tensor, strategy: Strategy) -> tuple[Tensor, ...]:
+    def _measured(self, a: Tensor, b: Tensor, ids: Tensor | None, strategy: Strategy) -> tuple[Tensor, ...]:
         a, b = unit(a), unit(b)
         distance = (a - b).square().sum(1)
         if self.alpha != 2:
@@ -103,16 +105,19 @@ class AlignUniform(Objective):
         n = len(distance)
         if n < 2:
             raise ValueError(f"AlignUniform needs at least 2 rows, to compare a row with another, got {n}")
-        return distance, *(uniformity(z, n, self.t, strategy) for z in (a, b))
+        if ids is None:
+            return distance, *(uniformity(z, n, self.t, strategy) for z in (a, b))
+        keys = self.together(ids, strategy)
+        return distance, *(uniformity_of_items(z, keys, self.t, strategy) for z in (a, b))
 
-    def forward(self, *views: Tensor, strategy: str | Strategy | None = None) -> Tensor:
+    def forward(self, *views: Tensor, ids: Tensor | None = None, strategy: str | Strategy | None = None) -> Tensor:
         """The scalar value."""
-        align, *uniform = self._parts(views, strategy)
+        align, *uniform = self._parts(views, ids, strategy)
         return self.align_weight * align.mean() + self.uniform_weight * torch.stack(uniform).mean()
 
-    def inspect(self, *views: Tensor, strategy: str | Strategy | None = None) -> Inspection:
+    def inspect(self, *views: Tensor, ids: Tensor | None = None, strategy: str | Strategy | None = None) -> Inspection:
         """The value with its two terms; per-anchor values are the alignment of each row and the shared uniformity."""
-        align, *uniform = self._parts(views, strategy)
+        align, *uniform = self._parts(views, ids, strategy)
         spread = self.uniform_weight * torch.stack(uniform).mean()
         pull = self.align_weight * align
         return Inspection(
