@@ -31,6 +31,8 @@ CLAIMS = {  # the file, and how many steps by default
     "conr": ("angles", 400),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
+    "icon": ("frames", 60),
+    "decoupled_uniformity": ("frames", 80),
 }
 
 
