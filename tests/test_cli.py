@@ -48,8 +48,10 @@ def test_the_installed_command_is_this_one():
 
 def test_methods_are_listed_and_described(command: Command):
     said = command("methods")
-    lines = said.out.splitlines()
+    listed, around = said.out.split("\n\n")
+    lines = listed.splitlines()
     assert [line.split()[0] for line in lines] == list(methods.catalogue())
+    assert all(setting in around for setting in ("masked", "penalty", "mixing"))
     assert all("near: " in line and "far: " in line for line in lines)
     for name, kind in methods.catalogue().items():
         said = command("methods", name)
