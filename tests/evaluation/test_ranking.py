@@ -116,6 +116,36 @@ def test_a_perfect_order_is_worth_one() -> None:
         assert set(values.values()) == {1.0}
 
 
+def test_readers_who_stop_and_readers_who_go_on() -> None:
+    """ERR as the chance to come to a rank and stop there; RBP as one who goes on with the chance p."""
+    run, qrels = random_tables(2, 60)
+    run = {query: {d: s - 1e-3 * int(d[1:]) for d, s in found.items()} for query, found in run.items()}
+    found = scores(run, qrels, ["err", "err@3", "rbp", "rbp@3"])
+    assert len(found) > 30
+    for query, values in found.items():
+        order = sorted(run[query], key=lambda d: -run[query][d])
+        want = dict.fromkeys(values, 0.0)
+        come = 1.0
+        for place, document in enumerate(order):
+            grade = max(0, qrels[query].get(document, 0))
+            stop, gain = (2**grade - 1) / 2**3, 0.1 * 0.9**place * grade / 3
+            for k in ("", "@3") if place < 3 else ("",):
+                want["err" + k] += come * stop / (place + 1)
+                want["rbp" + k] += gain
+            come *= 1 - stop
+        assert values == pytest.approx(want, abs=1e-12), query
+    run, qrels = {"q": {"a": 1.0, "b": 1.0}}, {"q": {"a": 2, "b": 0}}
+    assert scores(run, qrels, ["rbp"], ties="expected", patience=0.5)["q"]["rbp"] == pytest.approx((0.5 + 0.25) / 2)
+    assert scores(run, {"q": {"b": 2}}, ["err", "rbp"], highest=4.0)["q"] == pytest.approx({"err": 3 / 16, "rbp": 0.05})
+    assert scores(run, {"q": {"b": 70}}, ["err"])["q"]["err"] == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match="err has no expected value over ties"):
+        scores(run, qrels, ["err"], ties="expected")
+    with pytest.raises(DataError, match="a grade is 2, above highest = 1"):
+        scores(run, qrels, ["err"], highest=1.0)
+    with pytest.raises(ConfigError, match="patience is between 0 and 1"):
+        Scoring(patience=1.0)
+
+
 def test_queries_without_relevant_documents_or_without_a_list() -> None:
     found = run_quality({"a": {"x": 1.0}, "stray": {"x": 1.0}}, {"a": {"x": 1}, "b": {"y": 1}, "c": {"z": 0}}, ["mrr"])
     metric = found.metrics["mrr"]

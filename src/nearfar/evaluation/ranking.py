@@ -11,10 +11,14 @@ share of relevant ones among the first i, and g(i) the gain of the grade at rank
 - ndcg@k        sum over i <= k of g(i) / log2(i + 1), divided by that of the judged documents in the best order
 - r_precision   precision@R
 - bpref         (1/R) sum over relevant ones of 1 - min(n, R) / min(N, R); n of the N judged not relevant stand above
+- err@k         sum over i <= k of (1/i) r(i) prod over j < i of (1 - r(j)), r = (2^grade - 1) / 2^highest: the mean of
+                1/rank at which a reader stops who is content with a document of such a grade
+- rbp@k         (1 - p) sum over i <= k of p^(i - 1) grade(i) / highest, p the patience of the reader
 - judged@k      how many of the first k (or of the whole list, where it is shorter) are judged
 
 Without "@k" the whole list counts. An unjudged document has grade 0, and a grade below 0 says that a document is not
-judged, as it does in trec_eval. Source: trec_eval (NIST); McSherry & Najork 2008 for expected values over ties.
+judged, as it does in trec_eval. Source: trec_eval (NIST); McSherry & Najork 2008 for expected values over ties;
+Chapelle et al. 2009, Expected Reciprocal Rank for Graded Relevance; Moffat & Zobel 2008, Rank-Biased Precision.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from nearfar.errors import ConfigError, DataError
 from .entries import Entries
 
 MEASURES = ("ndcg@10", "mrr@10", "map@100", "hit@1", "recall@10", "recall@100", "precision@10")
-_KINDS = ("ndcg", "mrr", "map", "recall", "precision", "hit", "r_precision", "bpref", "judged")
+_KINDS = ("ndcg", "mrr", "map", "recall", "precision", "hit", "r_precision", "bpref", "err", "rbp", "judged")
 
 Gain = Literal["linear", "exponential"]
 Divide = Literal["relevant", "min"]
@@ -46,9 +50,10 @@ class Scoring:
     level: the grade from which a document is relevant. gain: of a grade in nDCG. divide: what average precision is
     divided by. ties: of documents with the same score (as float32) "document" puts the higher number first, as
     trec_eval does with names; "stable" keeps the order they are listed in; "pessimistic" puts the lowest grades first;
-    "expected" gives the mean over all orders (not of bpref). unjudged: "irrelevant"; "dropped" from the lists before
-    ranks are counted (condensed lists); "relevant", an upper bound for precision, hit and mrr, which alone have one
-    that is the same for all k.
+    "expected" gives the mean over all orders (not of bpref and err). unjudged: "irrelevant"; "dropped" from the lists
+    before ranks are counted (condensed lists); "relevant", an upper bound for precision, hit and mrr, which alone have
+    one that is the same for all k. highest: the best grade there can be, for err and rbp; the best judged one if None.
+    patience: p of rbp, the share of readers that go on to the next rank.
 
     >>> Scoring(gain="burges")
     Traceback (most recent call last):
@@ -60,11 +65,15 @@ class Scoring:
     divide: Divide = "relevant"
     ties: Ties = "document"
     unjudged: Unjudged = "irrelevant"
+    highest: float | None = None
+    patience: float = 0.9
 
     def __post_init__(self) -> None:
         for name, kind in (("gain", Gain), ("divide", Divide), ("ties", Ties), ("unjudged", Unjudged)):
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"unknown {name} {getattr(self, name)!r}; choose {', '.join(get_args(kind))}")
+        if not 0 < self.patience < 1:
+            raise ConfigError(f"patience is between 0 and 1, got {self.patience:g}")
 
     def gains(self, grades: np.ndarray) -> np.ndarray:
         """Gain of each grade."""
@@ -104,6 +113,8 @@ def rank_scores(
     if run.shape != relevance.shape:
         raise DataError(f"the run is of {run.shape} queries and documents, the relevance of {relevance.shape}")
     queries = run.shape[0]
+    if rules.highest is not None and relevance.value.max(initial=0) > rules.highest:
+        raise DataError(f"a grade is {relevance.value.max():g}, above highest = {rules.highest:g}")
     relevant = np.bincount(relevance.query[relevance.value >= rules.level], minlength=queries)
     kept = np.flatnonzero(relevant)
     if len(kept) == 0:
@@ -126,11 +137,11 @@ def depth_of(measure: str, rules: Scoring) -> int | None:
     kind, k = match.groups() if match else (None, None)
     if kind not in _KINDS or (k and kind in ("r_precision", "bpref")) or (k is None and kind == "precision"):
         raise ConfigError(
-            f"unknown measure {measure!r}; there are ndcg, mrr, map, recall, hit and judged, with or without a depth "
-            "(ndcg@10), precision@k, r_precision and bpref"
+            f"unknown measure {measure!r}; there are ndcg, mrr, map, recall, hit, err, rbp and judged, with or without "
+            "a depth (ndcg@10), precision@k, r_precision and bpref"
         )
-    if kind == "bpref" and rules.ties == "expected":
-        raise ConfigError('bpref has no expected value over ties here; choose ties="document" or leave it out')
+    if kind in ("bpref", "err") and rules.ties == "expected":
+        raise ConfigError(f'{kind} has no expected value over ties here; choose ties="document" or leave it out')
     if rules.unjudged == "relevant" and kind not in ("precision", "hit", "mrr", "judged"):
         raise ConfigError(f'{measure} has no simple upper bound; with unjudged="relevant" ask for precision, hit, mrr')
     return int(k) if k else None
@@ -143,7 +154,13 @@ def title(measure: str) -> str:
     ('nDCG@10', 'R-precision')
     """
     kind, at, k = measure.partition("@")
-    return {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "r_precision": "R-precision"}.get(kind, kind) + at + k
+    return (
+        {"ndcg": "nDCG", "mrr": "MRR", "map": "MAP", "err": "ERR", "rbp": "RBP", "r_precision": "R-precision"}.get(
+            kind, kind
+        )
+        + at
+        + k
+    )
 
 
 class _Lists:
@@ -163,7 +180,8 @@ class _Lists:
         self.rank = np.arange(1, len(order) + 1) - starts[self.query]
         hit = (judged & (grade >= rules.level)) | (~judged & (rules.unjudged == "relevant"))
         self.hit, self.judged, self.gain = hit.astype(float), judged.astype(float), rules.gains(grade)
-        self.other = judged & ~hit
+        self.other, self.grade = judged & ~hit, grade.astype(float)
+        self.highest = float(relevance.value.max() if rules.highest is None else rules.highest) or 1.0
         found = self._so_far(self.hit)
         # Sums over ranks of these are average precision, and whether and where the first relevant document stands.
         self.precision = self.hit * found / self.rank
@@ -190,6 +208,11 @@ class _Lists:
             return _ratio(self._sum(self.judged * within), self.sizes if k is None else np.minimum(self.sizes, k))
         if kind == "bpref":
             return self._bpref()
+        if kind == "err":
+            return self._sum(self._stops() * within / self.rank)
+        if kind == "rbp":
+            p = self.rules.patience
+            return (1 - p) * self._sum(self.grade / self.highest * within * p ** (self.rank - 1))
         assert kind == "precision" and k is not None
         return self._sum(self.hit * within) / k
 
@@ -216,6 +239,13 @@ class _Lists:
         most = np.minimum(others, self.relevant)[self.query]
         return _ratio(self._sum(self.hit * (1 - _ratio(above, most))), self.relevant)
 
+    def _stops(self) -> np.ndarray:
+        """The share of readers who stop at each rank, of those who begin the list."""
+        above = np.exp2(self.grade - self.highest) - np.exp2(-self.highest)
+        # As (1 - a) + b, since 1 - (a - b) is 0 for the highest of many grades.
+        go = np.log(1 - np.exp2(self.grade - self.highest) + np.exp2(-self.highest))
+        return above * np.exp(self._so_far(go) - go)
+
     def _smooth(self, score: np.ndarray, found: np.ndarray) -> None:
         """Put expected values over the orders of tied documents in the place of what stands at each rank."""
         from scipy.special import gammaln
@@ -224,12 +254,14 @@ class _Lists:
         group = np.cumsum(new) - 1
         start = np.flatnonzero(new)
         size = np.bincount(group)
-        mean = {name: (np.bincount(group, getattr(self, name)) / size)[group] for name in ("hit", "judged", "gain")}
+        mean = {
+            name: (np.bincount(group, getattr(self, name)) / size)[group] for name in ("hit", "judged", "gain", "grade")
+        }
         n = size[group].astype(float)
         hits = np.round(mean["hit"] * n)
         before = (found - self.hit)[start][group]
         place = np.arange(len(group)) - start[group]  # from 0 within the group
-        self.hit, self.judged, self.gain = mean["hit"], mean["judged"], mean["gain"]
+        self.hit, self.judged, self.gain, self.grade = (mean[name] for name in ("hit", "judged", "gain", "grade"))
         above = before + place * np.maximum(hits - 1, 0) / np.maximum(n - 1, 1)
         self.precision = self.hit * (above + 1) / self.rank
         # The first of the group is at this place in C(left, hits - 1) of C(n, hits) orders, `left` places below it.

@@ -57,11 +57,13 @@ class PairsOptions(MethodOptions):
         description="MultipleNegatives: leave out what the encoder, as it was at the start, finds as near as the "
         "partner less so much (GISTEmbed)",
     )
-    confidence: Literal["soft", "weight"] | None = Field(
+    confidence: Literal["soft", "weight", "inverse", "log"] | None = Field(
         None,
-        description="MultipleNegatives, scores of 0 to 1: what they say of a partner. soft: its part of the target, of "
-        "which all others share the rest; weight: how much the pair counts (CLHAIF)",
+        description="MultipleNegatives, scores of 0 to best_score: what they say of a partner. soft: its part of the "
+        "target, of which all others share the rest; weight: how much the pair counts (CLHAIF); inverse, log: that by "
+        "the rank r = 1 + best_score - score, as 1 / r or 1 / log2(1 + r) (GCL)",
     )
+    best_score: float = Field(1.0, gt=0, description="confidence: the score of a partner that fits as well as can be")
     widths: tuple[int, ...] = Field((), description="ask the objective of so many first numbers too (Matryoshka)")
 
     @field_validator("objective")
@@ -77,6 +79,8 @@ class PairsOptions(MethodOptions):
         given = [name for name in ("own_weight", "guide_margin", "confidence") if getattr(self, name) is not None]
         if given and self.objective != "MultipleNegatives":
             raise ConfigError(f"{given[0]} is of the objective MultipleNegatives, and objective = {self.objective!r}")
+        if self.best_score != 1 and self.confidence is None:
+            raise ConfigError(f"best_score = {self.best_score:g} is of confidence, which is not set")
         if self.similarity != "cosine" and (self.widths or self._takes("similarity") is None):
             what = "widths" if self.widths else f"objective = {self.objective!r}"
             raise ConfigError(f"{what} compares by cosine; leave out similarity = {self.similarity!r}")
@@ -116,8 +120,9 @@ class Pairs(Method):
     the anchors, every further one partners, of which the values are averaged; views of the role "far" (hard negatives)
     are further candidates for all anchors. Rows of one id are known to be the same item and never pushed apart.
     Objectives of graded pairs take how alike the two are from the data, and have no far rows. With `confidence` scores
-    say how sure it is that the partner is one, and a score of 1 is a pair without any.
-    Source: Henderson et al. 2017, section 4 (in-batch negatives); Karpukhin et al. 2020 (with given ones).
+    say how sure it is that the partner is one, or how well it fits, and the best score is a pair without any.
+    Source: Henderson et al. 2017, section 4 (in-batch negatives); Karpukhin et al. 2020 (with given ones); Zhu et al.
+    2024, Generalized Contrastive Learning (weights by score or rank; its training code is not public, so unverified).
     """
 
     name = "pairs"
@@ -192,19 +197,21 @@ class Pairs(Method):
         if far:
             more["given"] = torch.stack([batch.given(number) for number in far], 1)
         if self.options.confidence is not None:
-            more["targets" if self.options.confidence == "soft" else "weights"] = _confidence(batch.targets)
+            more["targets" if self.options.confidence == "soft" else "weights"] = self._confidence(batch)
         if self.guide is not None:
             more["guide"] = torch.stack([self.guide(batch.views[number]) for number in (*pair, *far)], 1)
         return self.judged(*rows, *(projections[number] for number in far), ids=batch.ids, **more)
 
-
-def _confidence(scores: Tensor | None) -> Tensor:
-    """Scores as they are, where they can say how sure a pair is."""
-    if scores is None:
-        raise ConfigError("confidence takes pairs with scores, and these data have none; --set score_column=NAME")
-    if not bool(((scores >= 0) & (scores <= 1)).all()):
-        low, high = float(scores.min()), float(scores.max())
-        raise DataError(
-            f"confidence takes scores of 0 to 1, and these reach from {low:.4g} to {high:.4g}; rescale them"
-        )
-    return scores
+    def _confidence(self, batch: Batch) -> Tensor:
+        """What the scores say of each pair, from 0 to 1."""
+        scores, best, kind = batch.targets, self.options.best_score, self.options.confidence
+        if scores is None:
+            raise ConfigError("confidence takes pairs with scores, and these data have none; --set score_column=NAME")
+        if not bool(((scores >= 0) & (scores <= best)).all()):
+            low, high = float(scores.min()), float(scores.max())
+            raise DataError(
+                f"confidence takes scores of 0 to {best:g}, and these reach from {low:.4g} to {high:.4g}; rescale "
+                "them, or say with best_score what the best is"
+            )
+        rank = 1 + best - scores
+        return {"inverse": 1 / rank, "log": 1 / torch.log2(1 + rank)}.get(kind or "", scores / best)

@@ -292,6 +292,25 @@ def test_scores_say_how_sure_a_partner_is_and_a_score_of_one_changes_nothing():
     assert plain == confident("soft", rows, torch.ones(6)) == confident("weight", rows, torch.ones(6))
 
 
+def test_scores_become_weights_by_the_ranks_they_stand_for():
+    """The best of 100 is rank 1; 0 to 4 for the best of 4 are ranks 5 to 1, and weights may be scaled at will."""
+    rows, y = rows_of(), torch.tensor([4.0, 3, 2, 1, 0, 4], dtype=torch.double)
+    a, p = (normalize(z, dim=1) for z in rows)
+    each = cross_entropy(a @ p.T / 0.5, torch.arange(6), reduction="none")
+    tables = {
+        "weight": [4, 3, 2, 1, 0, 4],
+        "inverse": [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1],
+        "log": [1, 0.6309297536, 0.5, 0.4306765581, 0.3868528072, 1],
+    }
+    for kind, table in tables.items():
+        w = torch.tensor(table, dtype=torch.double)
+        found = confident(kind, rows, y, best_score=4)
+        assert found == pytest.approx(((w * each).sum() / w.sum()).item(), rel=1e-9), kind
+        assert confident(kind, rows, torch.full((6,), 100.0), best_score=100) == confident(None, rows, None), kind
+    soft = confident("soft", rows, y / 4)
+    assert confident("soft", rows, y, best_score=4) == soft
+
+
 def test_the_floor_of_a_soft_target_is_its_entropy():
     target = torch.full((4, 4), 0.1).fill_diagonal_(0.7).double()
     rows = [torch.eye(4).double(), target.log()]
@@ -307,3 +326,7 @@ def test_confidence_needs_scores_of_zero_to_one():
         confident("weight", rows_of(), None)
     with pytest.raises(DataError, match="confidence takes scores of 0 to 1, and these reach from 0 to 5; rescale"):
         confident("soft", rows_of(), torch.linspace(0, 5, 6))
+    with pytest.raises(DataError, match="scores of 0 to 4, and these reach from 0 to 5"):
+        confident("log", rows_of(), torch.linspace(0, 5, 6), best_score=4)
+    with pytest.raises(ConfigError, match="best_score = 4 is of confidence, which is not set"):
+        PairsOptions(objective="MultipleNegatives", best_score=4)
