@@ -5,7 +5,8 @@ Run, with the wheels of two packages as data (pip download --no-deps gensim==4.4
     python -m benchmarks.sentences wheels --out runs/sentences [--methods simcse,...] [--layers 1] [--steps 40]
 
 The name `micse` is `simcse` with the agreement of attention, for a start of two layers or more; `--texts 320` learns
-from so many of the sentences alone (few shots).
+from so many of the sentences alone (few shots). With `--seeds 0,1,2` a method is trained by each seed, in a folder of
+its own, and the figures are means over them; `--than simcse` says whom the others are compared with.
 
 Everything starts from the first layer of all-MiniLM-L6-v2 with mean pooling (`--layers 0`: its word vectors alone),
 which by itself was never trained to embed sentences, and learns from the bundled `sentences`, definitions from
@@ -30,6 +31,7 @@ import json
 import lzma
 import time
 import zipfile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +142,7 @@ def cut(folder: Path, layers: int) -> Path:
     return folder
 
 
-def trained(name: str, chosen: argparse.Namespace, start: Path, data: Path) -> nn.Module:
+def trained(name: str, chosen: argparse.Namespace, seed: int, start: Path, data: Path) -> nn.Module:
     """The encoder after training with a method, or before it."""
     how = {"pooling": "mean", "most_tokens": chosen.most_tokens}
     if name == "start":
@@ -152,8 +154,8 @@ def trained(name: str, chosen: argparse.Namespace, start: Path, data: Path) -> n
         more = {"attention_weight": 1e-3, "attention_layers": (chosen.layers - 2, chosen.layers)}
     method = "simcse" if name == "micse" else name
     run = fit(
-        data, chosen.out / f"run-{name}", method=method, encoder=f"hf/{start}", steps=chosen.steps,
-        batch_size=chosen.batch_size, lr=chosen.lr, seed=chosen.seed, recipe=RECIPES.get(name, "dropout"),
+        data, chosen.out / f"seed-{seed}" / f"run-{name}", method=method, encoder=f"hf/{start}", steps=chosen.steps,
+        batch_size=chosen.batch_size, lr=chosen.lr, seed=seed, recipe=RECIPES.get(name, "dropout"),
         progress=False, **how, **more,
     )  # fmt: skip
     return run.method.encoder
@@ -165,9 +167,11 @@ def main() -> None:
     parser.add_argument("wheels", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/sentences"))
     parser.add_argument("--methods", default=METHODS)
-    for name, default in (("layers", 1), ("steps", 40), ("batch_size", 64), ("most_tokens", 128), ("seed", 0)):
+    for name, default in (("layers", 1), ("steps", 40), ("batch_size", 64), ("most_tokens", 128)):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
     parser.add_argument("--texts", type=int, default=None)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--than", default="start")
     parser.add_argument("--lr", type=float, default=2e-4)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -176,37 +180,41 @@ def main() -> None:
     data = chosen.out / "sentences.txt"
     if not data.exists():
         data.write_text("\n".join(_lines(bundled.path("sentences"))[: chosen.texts]) + "\n")
-    found: dict[str, dict[str, Any]] = {}
-    for name in chosen.methods.split(","):
-        file = chosen.out / f"{name}.json"
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed, name in product(map(int, chosen.seeds.split(",")), chosen.methods.split(",")):
+        if name == "start" and "start" in found:
+            continue  # no seed changes it
+        file = chosen.out / f"seed-{seed}" / f"{name}.json"
+        file.parent.mkdir(exist_ok=True)
         if not file.exists():
             began = time.process_time()
-            net = trained(name, chosen, start, data)
+            net = trained(name, chosen, seed, start, data)
             seconds = time.process_time() - began
             figures, quality = judge.scored(net)
             scores = quality.scores["ndcg@10"].tolist()
             file.write_text(json.dumps({**figures, "seconds": seconds, "scores": scores}))
-        found[name] = json.loads(file.read_text())
-        print(f"{name}: { ({k: v for k, v in found[name].items() if k != 'scores'}) }", flush=True)
-    print("\n".join(table(found)))
+        one = json.loads(file.read_text())
+        found.setdefault(name, []).append(one)
+        print(f"{name}, seed {seed}: { ({k: v for k, v in one.items() if k != 'scores'}) }", flush=True)
+    print("\n".join(table(found, chosen.than)))
 
 
-def table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """The rows of a table, in the order of the search."""
-    lines = ["| method | Lee, Spearman | glosses, nDCG@10 | less `start` | reviews, accuracy | seconds of CPU |",
+def table(found: dict[str, list[dict[str, Any]]], than: str) -> list[str]:
+    """The rows of a table, in the order of the search; means over seeds, also of both ends of intervals."""
+    lines = [f"| method | Lee, Spearman | glosses, nDCG@10 | less `{than}` | reviews, accuracy | seconds of CPU |",
              "|---|---|---|---|---|---|"]  # fmt: skip
-    for name, one in sorted(found.items(), key=lambda item: -item[1]["glosses"][0]):
-        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in (one[k] for k in ("lee", "glosses"))]
-        reviews = "{:.3f} [{:.3f}, {:.3f}]".format(*one["reviews"])
-        gap = paired(one["scores"], found["start"]["scores"]) if "start" in found and name != "start" else ""
-        lines.append(f"| `{name}` | {' | '.join(cells)} | {gap} | {reviews} | {one['seconds']:.0f} |")
+    mean = {name: {key: np.mean([one[key] for one in each], 0) for key in each[0]} for name, each in found.items()}
+    for name, one in sorted(mean.items(), key=lambda item: -item[1]["glosses"][0]):
+        lee, glosses, reviews = ("{:.3f} [{:.3f}, {:.3f}]".format(*one[key]) for key in ("lee", "glosses", "reviews"))
+        gap = paired(one["scores"], mean[than]["scores"]) if than in mean and name != than else ""
+        lines.append(f"| `{name}` | {lee} | {glosses} | {gap} | {reviews} | {one['seconds']:.0f} |")
     return lines
 
 
-def paired(one: list[float], other: list[float]) -> str:
+def paired(one: np.ndarray, other: np.ndarray) -> str:
     """The mean difference of two methods over the same queries, with its interval."""
     kept = np.arange(len(one))
-    a, b = (Quality({}, {"ndcg@10": np.array(scores)}, kept) for scores in (one, other))
+    a, b = (Quality({}, {"ndcg@10": scores}, kept) for scores in (one, other))
     gap = compare_quality(a, b)["ndcg@10"]
     return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
 
