@@ -18,6 +18,7 @@ from . import (
     redundancy,
     resampling,
     simplicity,
+    spectral,
     sufficiency,
     temperature,
     tuples,
@@ -37,6 +38,7 @@ _PARTS = (
     redundancy,
     mining,
     resampling,
+    spectral,
 )
 _DIAGNOSES = {part.DIAGNOSIS.name: part.DIAGNOSIS for part in _PARTS}
 
