@@ -17,6 +17,7 @@ from . import (  # noqa: F401  (each adds a command)
     export,
     fit,
     generated,
+    geometry,
     label,
     lists,
     look,

@@ -27,6 +27,7 @@ from .margins import MarginState, margin_state
 from .metric import Metric
 from .neighbours import Neighbours, knn_predict, nearest
 from .pairs import best_threshold, contrast_accuracy, pair_quality, translation_accuracy, triplet_accuracy
+from .priors import Priors, priors
 from .probes import FewShotResult, ProbeResult, few_shot_probe, linear_probe
 from .quality import Quality, compare_quality
 from .ranking import Scoring, rank_scores
@@ -60,6 +61,7 @@ __all__ = [
     "MarginState",
     "Metric",
     "Neighbours",
+    "Priors",
     "ProbeResult",
     "Quality",
     "Retrieval",
@@ -108,6 +110,7 @@ __all__ = [
     "pair_scores",
     "paired_difference",
     "pixel_map",
+    "priors",
     "rank_scores",
     "reordered_quality",
     "reranking_quality",
