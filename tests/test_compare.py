@@ -97,7 +97,7 @@ def test_mining_goes_to_methods_that_have_a_use_for_it():
     made, _ = contenders([("pairs", {"refresh": 4}), "pairs"], {}, {}, texts)
     assert [one.name for one in made] == ["pairs refresh=4", "pairs"]
     lone = "depth is of negatives that are mined anew; set refresh"
-    for asked, message in ((("simclr", {"refresh": 4}), "no use for them"), (("pairs", {"depth": 4}), lone)):
+    for asked, message in ((("simclr", {"refresh": 4}), "no use for mined negatives"), (("pairs", {"depth": 4}), lone)):
         with pytest.raises(ConfigError, match=message):
             contenders([asked], {}, {}, texts)
 
