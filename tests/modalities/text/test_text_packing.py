@@ -47,7 +47,7 @@ def net(name: str, **more):
 
 
 def encoder(model, pooling="mean") -> Transformer:
-    special = dict.fromkeys(("cls_token_id", "sep_token_id", "mask_token_id"))
+    special = dict.fromkeys(("cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id"))
     return Transformer(model, SimpleNamespace(pad_token_id=1, **special), TextSettings(pooling))
 
 
