@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.little import Net, clothes, pictures
-from nearfar.data.batch import Batch
+from benchmarks.little import Net, clothes, pictures, train
 from nearfar.evaluation import bootstrap_mean, episodes, paired_difference
 from nearfar.methods import BECLR, Method, find
 from nearfar.modalities.images.views import ImageViews
@@ -52,18 +51,8 @@ def trained(kind: str, settings: dict[str, Any], images: Tensor, views: ImageVie
     """The method after some steps."""
     torch.manual_seed(seed)
     method = find(kind)(Net(), find(kind).Options(**settings))
-    optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3, weight_decay=1e-2)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    drawn = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        ids = torch.randperm(len(images), generator=drawn)[:128]
-        made = views(images[ids], drawn)
-        optimiser.zero_grad()
-        method.contrast([method.project(view) for view in made], Batch(made, ids)).loss.backward()
-        optimiser.step()
-        rate.step()
-        method.after_step(step, steps)
-    return method.eval()
+    train(method, images, views, steps, seed)
+    return method
 
 
 def told(vectors: np.ndarray, labels: np.ndarray, tasks: int, seed: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.little import Net, clothes, pictures
-from nearfar.data.batch import Batch
+from benchmarks.little import Net, clothes, pictures, train
 from nearfar.evaluation import bootstrap_mean, knn_predict, paired_difference
 from nearfar.methods.pnda import PNDA, PNDAOptions
 
@@ -35,18 +34,8 @@ def trained(way: str, seed: int, steps: int, above: float) -> PNDA:
     torch.manual_seed(seed)
     options = {"copies_from": 1 / 3, "above": above, "items": len(images), **WAYS[way]}
     method = PNDA(Net(), PNDAOptions(**options))
-    optimiser = torch.optim.AdamW(method.parameters(), lr=1e-3, weight_decay=1e-2)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    drawn = torch.Generator().manual_seed(seed)
-    for step in range(steps):
-        ids = torch.randperm(len(images), generator=drawn)[:128]
-        made = views(images[ids], drawn)
-        optimiser.zero_grad()
-        method.contrast([method.project(view) for view in made], Batch(made, ids)).loss.backward()
-        optimiser.step()
-        rate.step()
-        method.after_step(step, steps)
-    return method.eval()
+    train(method, images, views, steps, seed)
+    return method
 
 
 def right(method: PNDA) -> np.ndarray:
