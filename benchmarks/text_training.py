@@ -58,7 +58,7 @@ def nearfar_steps(
 
     torch.manual_seed(seed)
     method = Pairs(encoder("minilm", most_tokens=MOST)[1], PairsOptions()).train()
-    optimiser = torch.optim.AdamW(method.parameters(), lr=2e-5)
+    optimiser = torch.optim.AdamW(method.parameters(), lr=2e-5, fused=True)
     spent = []
     for start in range(0, len(anchors) - size + 1, size):
         began = time.perf_counter()
@@ -92,7 +92,7 @@ def peer_steps(
         if cached
         else losses.MultipleNegativesRankingLoss(model)
     )
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-5)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
     spent = []
     for start in range(0, len(anchors) - size + 1, size):
         began = time.perf_counter()

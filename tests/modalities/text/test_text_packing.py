@@ -131,6 +131,12 @@ def test_dropout_takes_attention_too_and_is_replayed_by_the_random_numbers():
     assert (drawn[0] - still).abs().max() > 1e-3
 
 
+def test_attention_with_dropout_is_the_same_attention():
+    model = net("Bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=1e-12).double()
+    made, tokens = encoder(model), texts()
+    assert (made.train()(tokens) - made.eval()(tokens)).abs().max() < 1e-9
+
+
 def test_trying_a_net_takes_no_random_numbers():
     model = net("Bert").train()
     torch.manual_seed(0)
@@ -153,6 +159,24 @@ def test_packs_hold_every_token_once_and_keep_to_the_budget():
     assert sorted(torch.cat([pack.rows for pack in made]).tolist()) == list(range(200))
     for pack in made:
         assert pack.ids.shape == pack.positions.shape and pack.ids.shape[1] <= 40
-        rows = [row for part in pack.apart(pack.ids[0]) for row in part]
-        for row, ids in zip(pack.rows.tolist(), rows, strict=True):
-            assert ids.tolist() == (tokens[row][tokens[row] >= 0].tolist() or [1])
+        rows = [row for part in pack.groups.apart(pack.ids[0]) for row in part]
+        for row, length, ids in zip(pack.rows.tolist(), pack.lengths.tolist(), rows, strict=True):
+            assert ids[:length].tolist() == (tokens[row][tokens[row] >= 0].tolist() or [1])
+            assert not ids[length:].any()
+
+
+@pytest.mark.parametrize("lengths", [[1, 2, 7, 8, 9, 15, 40, 41, 50, 52], [3, 3, 3], [5]])
+def test_groups_hold_texts_of_nearly_the_same_length(lengths):
+    made = packing.groups_of(torch.tensor(lengths))
+    at = 0
+    for count, longest in made.shapes:
+        own = lengths[at : at + count]
+        assert max(own) == longest <= max(min(own) + packing.GROUPED, min(own) * 1.25)
+        at += count
+    assert at == len(lengths)
+    states = torch.arange(float(2 * sum(lengths))).view(-1, 2).requires_grad_()
+    parts = list(made.apart(states))
+    back = made.joined(parts)
+    assert torch.equal(back, states)
+    back.sum().backward()
+    assert torch.equal(states.grad, torch.ones_like(states))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from nearfar.errors import ConfigError
+from nearfar.models.dropout import quickened
 from nearfar.models.record import Record
 
 from .. import edits
@@ -76,7 +77,7 @@ class Transformer(WordTasks, nn.Module):
 
     def __init__(self, model: nn.Module, tokeniser: Any, settings: TextSettings) -> None:
         super().__init__()
-        self.model, self.tokeniser, self.settings = model, tokeniser, settings
+        self.model, self.tokeniser, self.settings = quickened(model), tokeniser, settings
         self.dense = nn.ModuleList(Dense(*layer) for layer in settings.dense)
         made = settings.dense[-1][1] if settings.dense else int(model.config.hidden_size)  # type: ignore
         self.width = made if settings.width is None else min(settings.width, made)
@@ -140,7 +141,7 @@ class Transformer(WordTasks, nn.Module):
             return self._embed(*self._states(tokens))
         if self._packing(tokens):
             packed = list(self._packed(tokens))
-            alike = [zip(pack.apart(states), pack.apart(pack.mask), strict=True) for pack, states in packed]
+            alike = [zip(*map(pack.groups.apart, (states, pack.mask)), strict=True) for pack, states in packed]
             parts = [self._embed(*texts) for pack in alike for texts in pack]
             return torch.cat(parts)[torch.cat([pack.rows for pack, _ in packed]).argsort()]
         budget = BUDGET.get(tokens.device.type, BUDGET["cuda"]) * (1 if torch.is_grad_enabled() else 2)
