@@ -86,6 +86,26 @@ def check_views(kind: type[Method], modality: Modality, views: Views) -> None:
         )
 
 
+def views_for(method: Method, modality: Modality, facts: dict[str, Any], options: Any) -> Views:
+    """The views that a method learns from, where nothing is mined for it while it is trained.
+
+    Raises:
+        ConfigError: these data have no such views.
+    """
+    views: Any = modality.views(facts, method.options.views, options, method.encoder)
+    if isinstance(method, Mixed) and not getattr(views, "mixable", False):
+        raise ConfigError(f"mixing is for pictures, and these data are {modality.name}; leave it out")
+    if "joint" in method.asks and method.name != AR2.name:
+        views = views.joint()
+        if "far" not in views.roles:
+            raise ConfigError(
+                f"{method.name} learns from given negatives, and these pairs have none; nearfar mine --training FILE "
+                "writes them"
+            )
+    made: Views = views
+    return made
+
+
 def trainer_of(
     run: Run,
     source: Source,
@@ -128,20 +148,11 @@ def trainer_of(
             raise ConfigError(f"a watch looks at the method in this process, and devices = {devices} trains in others")
         method.spread(Strategy(SPREAD))
     facts = run.config["source"] if renewal is None else renewal.source.facts()
-    views: Any = run.modality.views(facts, method.options.views, run.options, method.encoder)
-    if isinstance(method, Mixed) and not getattr(views, "mixable", False):
-        raise ConfigError(f"mixing is for pictures, and these data are {run.modality.name}; leave it out")
+    if "joint" in method.asks and renewal is not None and not isinstance(renewal, Alternation):
+        raise ConfigError(f"{method.name} judges pairs and finds none; mine for it: nearfar mine --training FILE")
+    views: Any = views_for(method, run.modality, facts, run.options)
     if isinstance(renewal, Alternation):
         views = renewal.turns = Turns(views)
-    elif "joint" in method.asks:
-        if renewal is not None:
-            raise ConfigError(f"{method.name} judges pairs and finds none; mine for it: nearfar mine --training FILE")
-        views = views.joint()
-        if "far" not in views.roles:
-            raise ConfigError(
-                f"{method.name} learns from given negatives, and these pairs have none; nearfar mine --training FILE "
-                "writes them"
-            )
     identity = {k: run.config[k] for k in ("modality", "method", "method_options", "encoder", "shape")}
     identity |= {k: run.config[k] for k in ("start", *AROUND, "teacher") if k in run.config}
     if mining.given():

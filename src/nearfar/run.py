@@ -345,7 +345,7 @@ def _begin(
     _check_free(out)
     if training.held_out and isinstance(data, Source):
         raise ConfigError("held_out is for data on disk; of data in memory keep rows out yourself: source.select(rows)")
-    source = _training_source(data, made, options, Path(cache) if cache else out / "cache", progress, training)
+    source = training_source(data, made, options, Path(cache) if cache else out / "cache", progress, training)
     source = around.get("domains", methods.DomainOptions(**{})).learned(source)
     if mining.batches != "random" and around.get("domains") and around["domains"].even_domains:
         raise ConfigError("even_domains and batches both say what a batch holds; leave out one of them")
@@ -421,7 +421,7 @@ def _found(out: str | Path, data: Source | None, progress: bool | None) -> tuple
         raise DataError(f"the data of {out} are gone: {run.config['data']} does not exist; put them back to resume")
     # Read as for `fit`, so that what it has decoded is found; a shape that has changed is data that have changed.
     given, training = run.config["data"] if data is None else data, TrainingSettings(**run.config["training"])
-    source = _training_source(given, run.modality, run.options, run.path / "cache", progress, training)
+    source = training_source(given, run.modality, run.options, run.path / "cache", progress, training)
     source = run.domains.learned(source)
     check_labels(methods.find(run.config["method"]), source)
     return run, source
@@ -442,10 +442,10 @@ def save(path: Path, content: bytes) -> Path:
     return path
 
 
-def _training_source(
-    data: Any, modality: Modality, options: Any, cache: Path, progress: bool | None, training: TrainingSettings
+def training_source(
+    data: Any, modality: Modality, options: Any, cache: Path | None, progress: bool | None, training: TrainingSettings
 ) -> Source:
-    """What is learned from; data in memory are taken to be that."""
+    """What is learned from; data in memory are taken to be that. Decoded data are kept in `cache`, if there is one."""
     if isinstance(data, Source):
         source = data
     else:

@@ -15,6 +15,7 @@ import nearfar
 from nearfar import fitting
 from nearfar.contrast import Strategy
 from nearfar.data.batch import Batch
+from nearfar.data.source import ArraySource
 from nearfar.errors import ConfigError
 from nearfar.methods.method import Contrast, Method, MethodOptions
 from nearfar.planning.measuring import Bench, Made
@@ -31,19 +32,19 @@ class Wide(Method):
         return Contrast((projections[0] @ projections[1].T).exp().sum())
 
 
+class Twice:
+    """Each row, and the row plus one."""
+
+    def __call__(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+        return [rows, rows + 1]
+
+
 def bench() -> Bench:
     encoder = nn.Sequential(nn.Linear(10, 300), nn.Tanh(), nn.Linear(300, 20))
     method = Wide(encoder, MethodOptions())
     steps = torch.optim.AdamW(method.parameters())
-    made = Bench(
-        method,
-        lambda rows, generator: [rows, rows + 1],
-        torch.randn(5, 10),
-        None,
-        steps,
-        torch.device("cpu"),
-        torch.float32,
-    )
+    rows = ArraySource("tables", torch.randn(5, 10).numpy())
+    made = Bench(method, rows, Twice(), steps, torch.device("cpu"), torch.float32)
     made.step(4)
     return made
 

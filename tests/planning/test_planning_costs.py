@@ -108,6 +108,16 @@ def test_blocks_from_32_mib_on_are_given_back_at_once():
     )
 
 
+def test_what_is_prepared_stands_all_through_a_step_and_is_made_before_there_are_activations():
+    costs = replace(COSTS, preparing_bytes=[Curve(500, 0), Curve(10, 4)], preparing_seconds=Curve(0.1, 0.01))
+    made = predict(replace(JOB, prepared=24, micro_batch=10), HELD, costs)
+    assert made.standing["prepared views"] == 2400
+    assert made.passing["preparing"] == 500 * 100 - 2400
+    assert made.seconds["preparing"] == pytest.approx(10 + 100)
+    whole = predict(replace(JOB, prepared=24), HELD, costs)
+    assert whole.passing["preparing"] == 500 * 100 - 2400 - 4500
+
+
 def test_a_gpu_holds_the_views_of_one_batch():
     assert predict(replace(JOB, on_cpu=False), HELD, COSTS).standing["views"] == 100 * 12 + 100 * 3
 

@@ -47,6 +47,9 @@ class Mixed(Around):
     and labels as ever. With `random` partners are any (mixup with the label of the larger part) and there is no second
     encoder. The published code leaves out mixing in the first steps; here it begins with the first one (unverified).
     Source: Hwang et al. 2022, SelecMix: Debiased Learning by Contradicting-pair Sampling; bluemoon010/SelecMix.
+
+    Attributes:
+        own: (B,) labels of the pictures as they are, of the batch that was prepared last.
     """
 
     def __init__(self, method: Method, options: MixingOptions) -> None:
@@ -62,7 +65,7 @@ class Mixed(Around):
             self.biased = nn.Sequential(deepcopy(method.encoder), head)
             self.easy = EasySupCon(temperature=options.biased_temperature, q=options.biased_q)
         self.draws = Draws()
-        self._labels: Tensor | None = None
+        self.own: Tensor | None = None
 
     def believed(self, views: list[Tensor]) -> Tensor:
         """(B, D) what the biased encoder makes of items, the mean over views, without a trace in its norms."""
@@ -96,7 +99,7 @@ class Mixed(Around):
         ]
         if self.biased is not None:
             mixtures = [torch.stack(pair, 1) for pair in zip(batch.views, mixtures, strict=True)]
-        self._labels = own
+        self.own = own
         weights = None if batch.weights is None else self.together(batch.weights)[partners][here]
         taken = ids[partners][here], labels[partners][here]
         return Batch(mixtures, *taken, batch.roles, batch.boxes, weights=weights)
@@ -112,7 +115,7 @@ class Mixed(Around):
         if self.biased is None:
             return self.method.contrast(projections, batch)
         said = self.method.contrast([without(view, BIASED) for view in projections], batch)
-        term = self.easy(*[view[BIASED] for view in projections], labels=self._labels)
+        term = self.easy(*[view[BIASED] for view in projections], labels=self.own)
         return Contrast(said.loss + term, {**said.terms, BIASED: term})
 
     def after_step(self, step: int, total_steps: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -92,6 +93,8 @@ class Costs:
         scores_bytes, scores_seconds: of the objective, forward and backward, by items of the batch.
         views_seconds: of making the views, per item; update_seconds: of the optimiser and what follows it.
         aside: whether views are made by another core while a step runs.
+        preparing_bytes: of what a method makes of a batch before it projects anything, by items; the largest counts.
+        preparing_seconds: of the same.
     """
 
     process: float
@@ -101,6 +104,8 @@ class Costs:
     views_seconds: float
     update_seconds: float
     aside: bool
+    preparing_bytes: Sequence[Curve] = ()
+    preparing_seconds: Curve = Curve(0, 0)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Job:
     Attributes:
         items: in the data; batch_size: items of the whole batch; micro_batch: rows encoded at a time, None for all.
         row, views: bytes of a raw item and of each of its views; projection: of what all its views are projected to.
+        prepared: bytes of what a method makes of the views of an item before it projects anything; 0 for nothing.
         steps: how many; devices: processes that share the batch; spread: how, "ring" or "gathered".
         symmetric: one process computes each score of two rows once, for both of them.
         on_cpu: the next batch of views waits in the same memory.
@@ -142,6 +148,7 @@ class Job:
     spread: str = "ring"
     symmetric: bool = True
     on_cpu: bool = True
+    prepared: int = 0
 
     @property
     def local(self) -> int:
@@ -206,6 +213,11 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
     else:
         passing["activations"] = max(e.peak(job.micro_batch) for e in encoding)
         encode = sum(e.learning + e.forward for e in encoding) * n
+    if job.prepared:
+        standing["prepared views"] = n * job.prepared
+        # There are no activations yet.
+        more = max(curve(n) for curve in costs.preparing_bytes) - n * job.prepared
+        passing["preparing"] = max(0.0, more - standing.get("activations", 0.0))
     if job.on_cpu:
         # The tensors as bytes, and the file in one piece, when no activations are there any more.
         passing["checkpoint"] = max(0.0, 2.0 * held.saved - standing.get("activations", 0.0))
@@ -216,6 +228,8 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
         "scores": costs.scores_seconds.each * n + meeting,
         "update": costs.update_seconds,
     }
+    if job.prepared:
+        seconds["preparing"] = costs.preparing_seconds(n)
     views = costs.views_seconds * n
     seconds["waiting for views"] = max(0.0, views - sum(seconds.values())) if costs.aside else views
     return Prediction(standing, passing, seconds)

@@ -6,17 +6,21 @@ import os
 import resource
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nearfar.data.batch import Batch
+from nearfar.data.source import Source
 from nearfar.methods.method import Method
-from nearfar.models import Queue
+from nearfar.methods.mixed import Mixed
+from nearfar.models import Queue, contradicting
+from nearfar.training.feed import Feed
 from nearfar.training.trees import put_together, take_apart
 
 from .costs import Costs, Curve, Encoding, Line
@@ -116,30 +120,49 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
+class Few:
+    """Rows of some data in a random order, always the same: step n holds the first n of them, over again if need be."""
+
+    def __init__(self, items: int) -> None:
+        self.order = np.random.default_rng(0).permutation(items)
+
+    def batch(self, n: int) -> np.ndarray:
+        """(n,) rows."""
+        taken: np.ndarray = self.order[np.arange(n) % len(self.order)]
+        return taken
+
+
 class Bench:
-    """One method on one device, with some raw rows, to be measured.
+    """One method on one device, with the data it learns from, to be measured.
 
     Args:
-        method: as it is before the first step; measuring changes it.
-        views: makes views of rows. rows: some raw rows; labels: as many, or None.
+        method: as it is before the first step, perhaps with others around it; measuring changes it.
+        source: the rows. views: makes views of them.
         optimiser: of the method's parameters. dtype: the precision of the run.
     """
 
     def __init__(
         self,
         method: Method,
+        source: Source,
         views: Any,
-        rows: Tensor,
-        labels: Tensor | None,
         optimiser: torch.optim.Optimizer,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.method, self.views, self.rows, self.labels = method, views, rows, labels
+        self.method, self.source = method, source
         self.optimiser, self.device, self.dtype = optimiser, device, dtype
+        self.few = Few(len(source))
+        self.feed = Feed(source, views, self.few, 0)  # type: ignore[arg-type]
         self.meter = Meter(device)
         self.process = 0
-        self.samples = [view[:1] for view in self._views(2)]  # one row of every view
+        raw = self._raw(2)
+        self.views = [view[:1] for view in raw.views]  # one row of every view,
+        ready = method.prepare(raw)
+        self.samples = [view[:1] for view in ready.views]  # and as the method prepares it
+        self.prepares = ready is not raw
+        self.weighed = ready.weights is not None
+        self.roles = ready.roles
         self.shape: list[Any] = []  # what a row of every view is projected to
 
     def costs(self, rows: int, items: int) -> Costs:
@@ -154,25 +177,29 @@ class Bench:
             if sample.shape not in known:
                 known[sample.shape] = self.encoding(sample, rows)
         scores_bytes, scores_seconds = self.scores(items)
+        preparing_bytes, preparing_seconds = self.preparing(items)
         count = min(256, items)
         return Costs(
             process=self.process,
             encoding=[known[sample.shape] for sample in self.samples],
             scores_bytes=scores_bytes,
             scores_seconds=scores_seconds,
-            views_seconds=self.meter.seconds(lambda: self._views(count), 3) / count,
+            views_seconds=self.meter.seconds(lambda: self.feed.prepare(count), 3) / count,
             update_seconds=self.meter.seconds(self._update, 2),
             aside=(os.cpu_count() or 1) > 1,
+            preparing_bytes=preparing_bytes,
+            preparing_seconds=preparing_seconds,
         )
 
     def step(self, items: int) -> None:
         """A whole step of a few items."""
-        made = [self.project(view.to(self.device)) for view in self._views(items)]
+        batch = self.method.prepare(self._raw(items))
+        made = [self.project(view) for view in batch.views]
         leaves: list[Tensor] = []
         self.shape = [take_apart(one, leaves) for one in made]
         self.leaves = [leaf.detach()[:1] for leaf in leaves]
         self.learned = [leaf.requires_grad for leaf in leaves]
-        loss = self.method.contrast(made, self._batch(items)).loss
+        loss = self.method.contrast(made, batch).loss
         if loss.requires_grad:
             loss.backward()
         self.method.train()
@@ -216,9 +243,44 @@ class Bench:
             seconds.append((float(n), self.meter.seconds(lambda n=n: self._judge(n), 2)))  # type: ignore[misc]
         return Curve.through(*bytes_), Curve.through(*seconds)
 
+    def preparing(self, most: int) -> tuple[list[Curve], Curve]:
+        """Bytes, in turn, and seconds of what a method makes of a batch before it projects anything."""
+        if not self.prepares:
+            return [], Curve(0, 0)
+        bytes_, seconds = self._curves(self._prepares, most)
+        if not (isinstance(self.method, Mixed) and self.method.biased is not None):
+            return [bytes_], seconds
+        # All rows meet, which is little beside the encoder in the batches that were measured, and much in large ones.
+        meeting, longer = self._curves(self._chooses, most)
+        return [bytes_, meeting], Curve(seconds.each, max(seconds.pair, longer.pair))
+
+    def _curves(self, work_of: Callable[[int], Callable[[], object]], most: int) -> tuple[Curve, Curve]:
+        """Bytes and seconds of some work on so many items, at two sizes."""
+        large = min(most, 64)
+        while large < min(most, ROWS) and self.meter.seconds(work_of(large)) < SECONDS / 4:
+            large = min(2 * large, most, ROWS)
+        bytes_, seconds = [], []
+        for n in (min(large, max(2, large // 2)), large):
+            work = work_of(n)
+            with Made() as made:
+                work()
+            bytes_.append((float(n), float(made.most)))
+            seconds.append((float(n), self.meter.seconds(work, 2)))
+        return Curve.through(*bytes_), Curve.through(*seconds)
+
+    def _chooses(self, n: int) -> Callable[[], object]:
+        rows, labels = torch.randn(n, self.method.options.projection), torch.arange(n) % 10
+        return lambda: contradicting(rows.to(self.device), labels.to(self.device), True)
+
     def projection_bytes(self) -> int:
         """Bytes of what all views of an item are projected to."""
         return sum(leaf.numel() * max(leaf.element_size(), 4) for leaf in self.leaves)
+
+    def row_bytes(self) -> int:
+        """Bytes of an item as it was read, with what was generated of it."""
+        row = self.source.rows(self.few.batch(1))
+        size = row.numel() * row.element_size() if isinstance(row, Tensor) else 0
+        return 2 * size if hasattr(self.source, "material") else size
 
     def _learn(self, sample: Tensor, n: int) -> None:
         leaves: list[Tensor] = []
@@ -266,10 +328,15 @@ class Bench:
         self.method.after_step(0, 10)
         self.optimiser.zero_grad(set_to_none=True)
 
-    def _views(self, n: int) -> Sequence[Tensor]:
-        index = torch.arange(n) % len(self.rows)
-        made: Sequence[Tensor] = self.views(self.rows[index], torch.Generator().manual_seed(0))
-        return made
+    def _raw(self, n: int) -> Batch:
+        """A batch of real items on the device, with all that the data say of them."""
+        batch = self.feed.prepare(n).batch.to(self.device)
+        batch.taught = self._taught(n)
+        return batch
+
+    def _prepares(self, n: int) -> Callable[[], object]:
+        batch = self._raw(n)
+        return lambda: self.method.prepare(batch)
 
     def _rows(self, sample: Tensor, n: int) -> Tensor:
         """Rows of noise in the shape of a view; of whole numbers, the same row again and again."""
@@ -278,11 +345,23 @@ class Bench:
         return sample.to(self.device).expand(n, *sample.shape[1:]).contiguous()
 
     def _batch(self, n: int) -> Batch:
-        labels = None if self.labels is None else self.labels[torch.arange(n) % len(self.labels)].to(self.device)
-        empty = [torch.empty(n, 0, device=self.device) for _ in self.samples]
-        boxes = [torch.tensor([0.0, 0, 1, 1], device=self.device).expand(n, 4) for _ in self.samples]
-        roles = getattr(self.views, "roles", ())
-        options, taught = self.method.options, None
-        if "teacher" in type(options).model_fields:
-            taught = torch.randn(n, 1, options.projection, device=self.device)
-        return Batch(empty, torch.arange(n, device=self.device), labels, roles, boxes, taught=taught)
+        """What an objective is told of n items; every view is one row again and again, which takes no memory."""
+        index = self.few.batch(n)
+        told = {name: getattr(self.source, name, None) for name in ("labels", "targets", "domains")}
+        columns = {
+            name: None if column is None else torch.as_tensor(column[index]).to(self.device)
+            for name, column in told.items()
+        }
+        views = [sample.to(self.device).expand(n, *sample.shape[1:]) for sample in self.samples]
+        boxes = [torch.tensor([0.0, 0, 1, 1], device=self.device).expand(n, 4) for _ in views]
+        weights = torch.ones(n, device=self.device) if self.weighed else None
+        if isinstance(self.method, Mixed):
+            self.method.own = columns["labels"]
+        ids = torch.arange(n, device=self.device)
+        return Batch(views, ids, roles=self.roles, boxes=boxes, taught=self._taught(n), weights=weights, **columns)
+
+    def _taught(self, n: int) -> Tensor | None:
+        options = self.method.options
+        if "teacher" not in type(options).model_fields:
+            return None
+        return torch.randn(n, 1, options.projection, device=self.device)

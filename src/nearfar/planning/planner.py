@@ -18,11 +18,12 @@ from ..contrast import Composition
 from ..data import bundled
 from ..data.source import ArraySource, Source
 from ..errors import ConfigError
+from ..fitting import check_labels, check_views, views_for
 from ..methods.method import Method
 from ..mining.settings import MiningSettings
 from ..models import MomentumCopy, Queue
-from ..run import recognised
-from ..settings import sort_settings
+from ..run import recognised, training_source
+from ..settings import Settings, sort_settings
 from ..training import TrainingSettings
 from ..training.engines import check_norms
 from ..training.optimisers import optimiser, parameter_groups
@@ -183,35 +184,50 @@ def plan(
             "that out, and add the time of embedding all texts for each mining (every `refresh` updates) or once (for "
             "`batches`)"
         )
-    beside = [name for group in (methods.DomainOptions, methods.MixingOptions) for name in group.among(settings)]
-    if beside:
-        raise ConfigError(f"{', '.join(sorted(beside))}: plan measures steps without it; leave it out here")
-    kinds = TrainingSettings, kind.Options, made.Options, methods.PretextOptions
-    training, method_options, options, tasks = sort_settings(settings, *kinds, elsewhere=modalities.elsewhere(made))
-    source = _source(data, shape, made, options)
+    if spread not in ("gathered", "ring"):
+        raise ConfigError(f"spread = {spread!r}: rows of several devices are gathered, or go round in a ring")
+    if kind is methods.AR2:
+        raise ConfigError("ar2 mines and takes turns while it learns, which plan does not measure; plan pairs instead")
+    kinds: list[type[Settings]] = [TrainingSettings, kind.Options, made.Options, *methods.AROUND.values()]
+    training, method_options, options, *beside = sort_settings(settings, *kinds, elsewhere=modalities.elsewhere(made))
+    around = dict(zip(methods.AROUND, beside, strict=True))
+    if around["mixing"].asked and devices > 1:
+        raise ConfigError(
+            "mixing mixes the rows of all devices on each of them, which plan does not work out; plan one"
+        )
+    source = _source(data, shape, made, options, training)
+    source = around["domains"].learned(source)
+    check_labels(kind, source)
     facts = source.describe()
+    items = len(source) if shape is None else shape[0]
+    method_options = method_options.for_batch(min(training.batch_size, items))
     method_options = method_options.settled(facts, facts.get("views") or getattr(options, "count", None))
     method_options, _ = teaching.settled(kind, method_options, source)
     device = training.resolve_device()
     with preserved():
         seed_all(training.seed)
         _, net, start = starting.build(made, encoder and starting.full_name(encoder), facts, options)
+        check_views(kind, made, made.views(facts, method_options.views, options, net))
         if start is not None:
-            given = {k: v for k, v in settings.items() if k in TrainingSettings.model_fields}
-            training = TrainingSettings(**{**getattr(net, "fine_tuning", starting.FINE_TUNING), **given})
-        learner = methods.with_tasks(kind(net, method_options), tasks).to(device).train()
-        views = made.views(facts, method_options.views, options, net)
+            usual = getattr(net, "fine_tuning", starting.FINE_TUNING)
+            training = TrainingSettings(**{**usual, **TrainingSettings.among(settings)})
+        asked = {name: said.model_dump() for name, said in around.items()}
+        learner = methods.around(kind(net, method_options), asked).to(device).train()
+        views = views_for(learner, made, facts, options)
         freeze(learner, training.freeze)
         check_norms(learner, training.micro_batch)
         groups = parameter_groups(learner, training.layer_decay)
         steps = optimiser(training.optimiser, groups, training.lr, training.weight_decay, training.momentum)
-        bench = Bench(learner, views, *_few(source), steps, device, training.resolve_precision(device))
-        items = len(source) if shape is None else shape[0]
-        batch_size = min(training.batch_size, items)
-        if spread not in ("gathered", "ring"):
-            raise ConfigError(f"spread = {spread!r}: rows of several devices are gathered, or go round in a ring")
+        if kind.supervised:
+            source = source.select(np.flatnonzero(source.labels >= 0))
+            items = len(source)
+        batch_size, each = min(training.batch_size, items), max(1, items // training.batch_size)
+        if shape is None:
+            sampler = learner.sampler(source, training.batch_size, training.seed)
+            batch_size, each = sampler.batch_size, sampler.steps_per_epoch
         if devices < 1 or devices > batch_size:
             raise ConfigError(f"devices = {devices}, but a batch of {batch_size} has rows for 1 to {batch_size}")
+        bench = Bench(learner, source, views, steps, device, training.resolve_precision(device))
         local = -(-batch_size // devices)
         costs = bench.costs(min(training.micro_batch or local, local), local)
         held = held_by(learner, steps)
@@ -219,14 +235,15 @@ def plan(
         items=items,
         batch_size=batch_size,
         micro_batch=training.micro_batch,
-        row=bench.rows[:1].numel() * bench.rows.element_size() if isinstance(bench.rows, torch.Tensor) else 0,
-        views=[sample.numel() * sample.element_size() for sample in bench.samples],
+        row=bench.row_bytes(),
+        views=[view.numel() * view.element_size() for view in bench.views],
         projection=bench.projection_bytes(),
-        steps=training.total_steps(max(1, items // batch_size)),
+        steps=training.total_steps(each),
         devices=devices,
         spread=spread,
         symmetric=isinstance(learner.objective, Composition) and learner.objective.layout == "joint",
         on_cpu=device.type == "cpu",
+        prepared=sum(view.numel() * view.element_size() for view in bench.samples) if bench.prepares else 0,
     )
     return Plan(job, held, costs, float(memory) if memory is not None else _free(device))
 
@@ -271,29 +288,19 @@ def _shape(data: Any) -> list[int] | None:
     return shape
 
 
-def _source(data: Any, shape: list[int] | None, modality: Any, options: Any) -> Source:
-    if isinstance(data, Source):
-        return data
+def _source(data: Any, shape: list[int] | None, modality: Any, options: Any, training: TrainingSettings) -> Source:
+    """What is learned from; noise in the shape of the data where nothing else is there."""
     if shape is None:
-        source: Source = modality.read_pair(Path(data).expanduser(), options, None, None, False)[0]
-        return source
+        return training_source(data, modality, options, None, False, training)
     if modality.name != "images" or len(shape) != 4:
         raise ConfigError(
             f"{'x'.join(map(str, shape))} is not items x channels x height x width of images, the only data that a "
             "shape describes; give the data themselves"
         )
+    if options.generated:
+        raise ConfigError("generated pictures belong to pictures that are there; give the data themselves")
     noise = np.random.default_rng(0).integers(0, 256, (min(shape[0], 64), *shape[1:]), np.uint8)
     return ArraySource("images", noise)
-
-
-def _few(source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Some rows, and their labels."""
-    index = np.arange(min(len(source), 256))
-    if source.labels is not None and (source.labels >= 0).any():
-        index = np.flatnonzero(source.labels >= 0)
-        index = index[np.linspace(0, len(index) - 1, min(len(index), 256)).astype(int)]
-        return source.rows(index), torch.as_tensor(source.labels[index])
-    return source.rows(index), None
 
 
 def _free(device: torch.device) -> float:
