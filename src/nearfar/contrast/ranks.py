@@ -33,16 +33,19 @@ class Ranks:
         self.group = group
         self.rank, self.world = dist.get_rank(group), dist.get_world_size(group)
 
+    def counts(self, own: list[int], device: torch.device) -> list[list[int]]:
+        """For each number of this process those of all processes; one exchange for all of them."""
+        found = [torch.zeros(len(own), dtype=torch.long, device=device) for _ in range(self.world)]
+        dist.all_gather(found, torch.tensor(own, device=device), group=self.group)
+        return [list(of) for of in zip(*(t.tolist() for t in found), strict=True)]
+
     def sizes(self, n: int, device: torch.device) -> list[int]:
         """A number of every process."""
-        found = [torch.zeros(1, dtype=torch.long, device=device) for _ in range(self.world)]
-        dist.all_gather(found, torch.tensor([n], device=device), group=self.group)
-        return [int(t) for t in found]
+        return self.counts([n], device)[0]
 
     def places(self, n: int, device: torch.device) -> list[Tensor]:
-        """For every process the numbers of its n rows among those of all, which stand in order of rank."""
-        sizes = self.sizes(n, device)
-        return list(torch.arange(sum(sizes), device=device).split(sizes))
+        """For every process the numbers of its n rows among those of all, see `in_order`."""
+        return in_order(self.sizes(n, device), device)
 
     def gather(self, own: Tensor, sizes: list[int] | None = None) -> list[Tensor]:
         """The rows of every process, which may differ in number; no gradient."""
@@ -81,6 +84,11 @@ class Ranks:
 
     def _global(self, rank: int) -> int:
         return rank if self.group is None else dist.get_global_rank(self.group, rank)
+
+
+def in_order(sizes: list[int], device: torch.device) -> list[Tensor]:
+    """For every process the numbers of its rows among those of all, which stand in order of rank."""
+    return list(torch.arange(sum(sizes), device=device).split(sizes))
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,15 @@ def statistic(own: Tensor, ranks: Ranks, places: list[Tensor]) -> Tensor:
     """All anchors' values of a statistic, each computed by the process of the anchor, for a finish that all compute."""
     made: Tensor = _Statistic.apply(own, ranks, places)
     return made
+
+
+def statistics(own: list[Tensor], ranks: Ranks, places: list[Tensor]) -> list[Tensor]:
+    """Several of them, (n,) or (n, ...) each, in one exchange where they are of one kind."""
+    if len({values.dtype for values in own}) != 1:
+        return [statistic(values, ranks, places) for values in own]
+    columns = [values[:, None].flatten(1) for values in own]
+    everyone = statistic(torch.cat(columns, 1), ranks, places).split([column.shape[1] for column in columns], 1)
+    return [made.reshape(len(made), *values.shape[1:]) for made, values in zip(everyone, own, strict=True)]
 
 
 def together(own: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from .arrange import Arrangement, arrange, check_views
 from .blocks import Strategy, pair_scores
 from .pairs import Pairs
-from .ranks import Ranks, Shares, own_part, shared, statistic, whole
+from .ranks import Ranks, Shares, in_order, own_part, shared, statistic, statistics, whole
 from .reductions import Reduction
 from .relation import Relation
 from .scores import RowFunction, Scores
@@ -45,41 +45,37 @@ def arrange_over(
     of it. Negatives that are given belong to the process that gives them: a common queue is to be shared out.
     """
     rows = check_views(name, views)
-    n, device = len(rows[0]), rows[0].device
-    if relation is not None:
-        first = ranks.places(n, device)
-        last = first if len(rows) == 1 else ranks.places(len(rows[-1]), device)
-        ghosts = [_ghost(rows[0], first)] if len(rows) == 1 else [_ghost(rows[0], first), _ghost(rows[0], last)]
-        made = arrange(name, layout, tuple(ghosts), ids, labels, relation, negatives, negative_ids)
-        return Arrangement(rows[0], rows[-1], made.relation, Shares(ranks, first, last))
+    device, many = rows[0].device, layout != "cross" and len(rows) > 1
     keys = labels if labels is not None else ids
     if keys is not None:
         keys = torch.as_tensor(keys, device=device).long()
-    elif len(rows) > 1 and layout != "cross":
-        sizes = ranks.sizes(n, device)
-        keys = torch.arange(n, device=device) + sum(sizes[: ranks.rank])
-    views_of = None
-    if layout != "cross" and len(rows) > 1:
-        assert keys is not None
-        if layout == "apart":
-            views_of = torch.cat(ranks.gather(torch.arange(len(rows), device=device).repeat_interleave(n)))
-        rows, keys = [torch.cat(rows)], keys.repeat(len(rows))
-    everyone = None if keys is None else torch.cat(ranks.gather(keys))
-    first = ranks.places(len(rows[0]), device)
-    count = sum(len(p) for p in first)
-    extra = None
-    if negatives is not None:
-        extra = ranks.places(len(negatives), device)
-        negative_ids = negative_ids if negative_ids is None else torch.cat(ranks.gather(negative_ids.long()))
+    anchors = torch.cat(rows) if many else rows[0]
+    asked = (rows[0], anchors, rows[-1], keys, negatives, negative_ids)
+    counts = ranks.counts([0 if t is None else len(t) for t in asked], device)
+    n, first, last, extra = counts[0], *(in_order(counts[k], device) for k in (1, 2, 4))
+    if relation is not None:
+        first = in_order(n, device)
+        ghosts = [_ghost(row, places) for row, places in zip(rows[:1] + rows[1:][-1:], (first, last), strict=False)]
+        made = arrange(name, layout, tuple(ghosts), ids, labels, relation, negatives, negative_ids)
+        return Arrangement(rows[0], rows[-1], made.relation, Shares(ranks, first, last))
+    everyone = views_of = None
+    if keys is not None or many:
+        each = in_order(n, device) if keys is None else ranks.gather(keys, counts[3])
+        everyone = torch.cat([own.repeat(len(rows) if many else 1) for own in each])
+    if layout == "apart" and many:
+        views_of = torch.cat([torch.arange(len(rows), device=device).repeat_interleave(own) for own in n])
+    if negative_ids is not None:
+        negative_ids = torch.cat(ranks.gather(negative_ids.long(), counts[5]))
+    rows = [anchors] if many else rows
     made = arrange(
         name, layout, tuple(_ghost(row, first) for row in rows),
         everyone if labels is None else None, everyone if labels is not None else None, None,
-        None if extra is None else _ghost(rows[0], extra), negative_ids, views_of,
+        None if negatives is None else _ghost(rows[0], extra), negative_ids, views_of,
     )  # fmt: skip
     own, candidates = rows[0], rows[-1]
-    if extra is None or negatives is None:
+    if negatives is None:
         return Arrangement(own, candidates, made.relation, Shares(ranks, first, first))
-    places = [torch.cat([mine, more + count]) for mine, more in zip(first, extra, strict=True)]
+    places = [torch.cat([mine, more + sum(counts[1])]) for mine, more in zip(first, extra, strict=True)]
     return Arrangement(
         own, torch.cat([candidates, negatives.to(own.dtype)]), made.relation, Shares(ranks, first, places)
     )
@@ -223,7 +219,7 @@ class RankScores(Scores):
             work = tuple(local[k] for k in left)
             visited = self._gathered if self.strategy.kind == "gathered" else self._ring
             done.update(zip(left, visited(u, v, relation, shares, work), strict=True))
-        return [statistic(done[k], ranks, anchors) for k in range(len(local))]
+        return statistics([done[k] for k in range(len(local))], ranks, anchors)
 
     def _gathered(
         self, u: Tensor, v: Tensor, relation: Relation, shares: Shares, work: tuple[Reduction, ...]
@@ -239,7 +235,8 @@ class RankScores(Scores):
     ) -> tuple[Tensor, ...]:
         ranks = shares.ranks
         own, sizes = shares.anchors[ranks.rank], [len(c) for c in shares.candidates]
-        longest = [torch.cat(ranks.gather(_longest(rows))) for rows in (u, v)]
+        both = ranks.gather(torch.stack([_longest(u), _longest(v)], 1), [1] * ranks.world)
+        longest = torch.cat(both).unbind(1)
         plans = [self._plan(relation.part(own, theirs), work, *longest) for theirs in shares.candidates]
         for source, plan in enumerate(plans):
             plan.first = sum(sizes[:source])
@@ -301,5 +298,6 @@ def _at_home(relation: Relation, shares: Shares) -> bool:
 
 
 def _longest(rows: Tensor) -> Tensor:
-    """The row of greatest length, (1, K), or none of none."""
-    return rows[rows.detach().square().sum(1).argmax()][None].detach() if len(rows) else rows.detach()
+    """The row of greatest length, (1, K); zeros of none."""
+    rows = rows.detach()
+    return rows[rows.square().sum(1).argmax()][None] if len(rows) else rows.new_zeros(1, rows.shape[1])
