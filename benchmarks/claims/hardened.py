@@ -87,7 +87,8 @@ def mixed(chosen: argparse.Namespace) -> None:
     def watch(method: Any, step: int, views: list[Any], batch: Batch) -> None:
         last.update(method=method, views=views, batch=batch)
 
-    learn("moco", {"queue": QUEUE, **MIXED["64, 16, 16"]}, everything(), 0, chosen.steps, BATCH, watch=watch)
+    sets = everything()
+    learn("moco", {"queue": QUEUE, **MIXED["64, 16, 16"]}, sets, 0, chosen.steps, BATCH, watch=watch)
     method, batch = last["method"], last["batch"]
     query = normalize(last["views"][0]["projection"].detach(), dim=1)
     held, ids = method.queue.rows()
@@ -95,23 +96,29 @@ def mixed(chosen: argparse.Namespace) -> None:
     made = hard_mixtures(query, held, usable, 64, 64, 64)
     cosines = (made @ query[:, :, None]).squeeze(2)
     scores = (query @ held.T).masked_fill(~usable, -torch.inf)
+    hardest = scores.topk(64, 1)
+    labels = torch.as_tensor(sets.labels)
+    same = labels[ids] == labels[batch.ids][:, None]
+    shares = {"queue": same[usable], "64 hardest": same.gather(1, hardest.indices)}
     kinds = {
         "queue": scores[usable],
-        "64 hardest": scores.topk(64, 1).values.flatten(),
+        "64 hardest": hardest.values.flatten(),
         "of two": cosines[:, :64].flatten(),
         "with the query": cosines[:, 64:].flatten(),
     }
-    table(
-        ["far rows", "cosine with the query: 5th hundredth", "median", "95th"],
-        [[kind, *(f"{v:.3f}" for v in np.quantile(part.numpy(), [0.05, 0.5, 0.95]))] for kind, part in kinds.items()],
-    )
+    own = (query * last["views"][1]["key"]).sum(1)
+    rows = []
+    for kind, part in {**kinds, "its own key, which is near": own}.items():
+        share = f"{shares[kind].double().mean():.3f}" if kind in shares else ""
+        rows.append([kind, *(f"{v:.3f}" for v in np.quantile(part.numpy(), [0.05, 0.5, 0.95])), share])
+    table(["rows", "cosine with the query: 5th hundredth", "median", "95th", "of the query's class"], rows)
     if chosen.pictures:
         edges = np.linspace(0, 1, 51)
-        shares = [
+        bars = [
             Shown(kind, edges, np.histogram(part.numpy(), edges)[0] / len(part), "bars") for kind, part in kinds.items()
         ]
         title = "How hard far rows are: cosines with the query, MoCHi"
-        draw(chosen.pictures / "claims-mochi.svg", title, "cosine", "share of the rows", shares)
+        draw(chosen.pictures / "claims-mochi.svg", title, "cosine", "share of the rows", bars)
 
 
 def main(chosen: argparse.Namespace) -> None:
