@@ -32,6 +32,7 @@ CLAIMS = {  # the file, and how many steps by default
     "icnn": ("unseen", 200),
     "ecaml": ("unseen", 200),
     "novel": ("unseen", 200),
+    "asl": ("boards", 300),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
     "icon": ("frames", 60),
