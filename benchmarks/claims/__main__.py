@@ -24,7 +24,7 @@ CLAIMS = {  # the file, and how many steps by default
     "polyview": ("many", 120),
     "encouraging": ("softmax", 150),
     "ncl": ("softmax", 150),
-    "hib": ("hedging", 200),
+    "hib": ("hedging", 300),
     "debiased": ("corrections", 150),
     "macl": ("corrections", 100),
     "supremix": ("angles", 300),
