@@ -33,6 +33,7 @@ CLAIMS = {  # the file, and how many steps by default
     "ecaml": ("unseen", 200),
     "novel": ("unseen", 200),
     "asl": ("boards", 300),
+    "nw_head": ("supports", 300),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
     "icon": ("frames", 60),
