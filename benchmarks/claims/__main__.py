@@ -36,8 +36,8 @@ CLAIMS = {  # the file, and how many steps by default
     "nw_head": ("supports", 300),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
-    "icon": ("frames", 60),
-    "decoupled_uniformity": ("frames", 80),
+    "icon": ("frames", 40),
+    "decoupled_uniformity": ("frames", 50),
 }
 
 
