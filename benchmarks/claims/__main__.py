@@ -38,6 +38,7 @@ CLAIMS = {  # the file, and how many steps by default
     "cacr": ("spread", 60),
     "icon": ("frames", 40),
     "decoupled_uniformity": ("frames", 50),
+    "dense": ("dense", 80),
 }
 
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--pictures", type=Path, help="folder for the plots, as SVG; none are drawn without it")
+    parser.add_argument("--data", type=Path, help="folder of pictures with masks, for dense alone")
     chosen = parser.parse_args()
     file, steps = CLAIMS[chosen.name]
     chosen.steps = chosen.steps or steps
