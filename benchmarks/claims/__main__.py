@@ -34,6 +34,8 @@ CLAIMS = {  # the file, and how many steps by default
     "novel": ("unseen", 200),
     "asl": ("boards", 300),
     "nw_head": ("supports", 300),
+    "msc": ("anomalies", 100),
+    "simsiam": ("siamese", 300),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
     "icon": ("frames", 40),

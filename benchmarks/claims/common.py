@@ -121,7 +121,7 @@ def learn(
         if watch is not None:
             with torch.no_grad():
                 watch(method, step, projections, Batch(made, ids))
-    return Learned(method.eval(), 1e3 * spent / steps)
+    return Learned(method.eval(), 1e3 * spent / max(1, steps))
 
 
 def cell(scores: Sequence[np.ndarray]) -> str:

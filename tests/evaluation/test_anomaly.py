@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nearfar.errors import DataError
-from nearfar.evaluation import anomaly_scores, auroc
+from nearfar.evaluation import anomaly_scores, auroc, auroc_quality
+from nearfar.evaluation.anomaly import counted_auroc
 
 
 def drawn(seed: int, *shape: int) -> np.ndarray:
@@ -48,3 +49,20 @@ def test_what_has_no_answer_is_refused() -> None:
         anomaly_scores(np.eye(3), np.eye(4))
     with pytest.raises(DataError, match="needs anomalies and normal rows, got 0 and 3"):
         auroc(np.arange(3.0), [0, 0, 0])
+
+
+def test_the_area_of_rows_that_count_several_times_is_that_of_as_many_rows() -> None:
+    rng = np.random.default_rng(1)
+    scores, odd, counts = rng.integers(0, 6, 30) / 6, rng.integers(0, 2, 30), rng.integers(0, 4, (5, 30))
+    want = [auroc(np.repeat(scores, row), np.repeat(odd, row)) for row in counts]
+    np.testing.assert_allclose(counted_auroc(scores, odd)(counts), want, atol=1e-12)
+
+
+def test_the_interval_is_about_as_wide_as_hanley_and_mcneil_say() -> None:
+    rng = np.random.default_rng(2)
+    odd = np.array([1] * 150 + [0] * 250 + [-1] * 9)
+    found = auroc_quality(rng.normal(size=409) + odd, odd)
+    a = found.value
+    spread = a * (1 - a) + 149 * (a / (2 - a) - a**2) + 249 * (2 * a**2 / (1 + a) - a**2)
+    assert found.n == 400 and found.settings == {"anomalies": 150}
+    assert found.high - found.low == pytest.approx(2 * 1.96 * (spread / (150 * 250)) ** 0.5, rel=0.1)

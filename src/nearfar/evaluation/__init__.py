@@ -6,7 +6,7 @@ encoder and what gives its rows. Knows no modality, no run and no file.
 
 from __future__ import annotations
 
-from .anomaly import anomaly_scores, auroc
+from .anomaly import anomaly_scores, auroc, auroc_quality
 from .bootstrap import Difference, bootstrap_mean, paired_difference, seeds_mean
 from .cells import CellGeometry, cell_geometry
 from .classification import Classification, classify, confusion_matrix
@@ -71,6 +71,7 @@ __all__ = [
     "anisotropy",
     "anomaly_scores",
     "auroc",
+    "auroc_quality",
     "best_threshold",
     "bootstrap_mean",
     "cell_geometry",

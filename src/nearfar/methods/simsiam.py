@@ -19,6 +19,7 @@ class SimSiamOptions(MethodOptions):
 
     projection: int = Field(512, ge=1, description="width of the projection (2048 in the paper)")
     predictor: int | None = Field(None, ge=1, description="hidden width of the predictor; a quarter of the projection")
+    stop_gradient: bool = Field(True, description="hold the other projection constant, against collapse")
 
 
 class SimSiam(Method):
@@ -41,7 +42,7 @@ class SimSiam(Method):
         width = options.projection
         self.head = projector(self.width, options.hidden or self.width, width, layers=3, last_norm=True)
         self.predictor = projector(width, options.predictor or max(1, width // 4), width)
-        self.objective = CosineRegression(form="cosine")
+        self.objective = CosineRegression(form="cosine", detach=options.stop_gradient)
 
     def project(self, rows: Tensor) -> dict[str, Tensor]:
         """Projection and prediction."""
