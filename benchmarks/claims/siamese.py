@@ -64,7 +64,7 @@ def main(chosen: argparse.Namespace) -> None:
             found.setdefault(way, []).append(got)
     base = [one[3] for one in found["SimSiam"]]
     rows = [
-        [way, *(seeds_mean("", [one[i] for one in runs]).short() for i in (0, 1)),
+        [way, *(seeds_mean("", figures).short() for figures in ([one[0] for one in runs], [one[1] for one in runs])),
          f"{np.mean([one[2] for one in runs]):.1f}", cell([one[3] for one in runs]),
          "" if way == "SimSiam" else gain([one[3] for one in runs], base)]
         for way, runs in found.items()
