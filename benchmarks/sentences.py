@@ -8,6 +8,10 @@ The name `micse` is `simcse` with the agreement of attention, for a start of two
 from so many of the sentences alone (few shots). With `--seeds 0,1,2` a method is trained by each seed, in a folder of
 its own, and the figures are means over them; `--than simcse` says whom the others are compared with.
 
+Four names are `simcse` from the same anchors: `inverse` with positives and negatives of
+`nearfar.mining.propensity_triplets` by the whole MiniLM as teacher, `plain` with the same draw by the teacher's score
+alone, `random` with those of other anchors, and `inbatch` without any, under other dropout alone.
+
 Everything starts from the first layer of all-MiniLM-L6-v2 with mean pooling (`--layers 0`: its word vectors alone),
 which by itself was never trained to embed sentences, and learns from the bundled `sentences`, definitions from
 WordNet without any label. Then the vectors before the head are scored, without further training:
@@ -42,12 +46,16 @@ from torch import Tensor, nn
 from nearfar.data import bundled
 from nearfar.evaluation import Entries, compare_quality, few_shot_probe, search_quality
 from nearfar.evaluation.quality import Quality
+from nearfar.mining import propensity_triplets
 from nearfar.modalities.text.encoders import encoder
 from nearfar.modalities.text.encoders.build import packaged
 from nearfar.run import fit
 
 RECIPES = {"esimcse": "esimcse", "compcse": "phrases"}
 METHODS = "start,simcse,esimcse,gsinfonce,dclr,clusterns,whitenedcse,compcse,diffcse,simclr,barlow,vicreg"
+TRIPLETS = {"inverse": 0.05, "plain": 1.0}  # eps: likeness of surfaces below it counts as this much
+DRAWN = (*TRIPLETS, "random", "inbatch")
+POOL, ANCHORS = 10_000, 2_500
 ENTRIES, REVIEWS, PER_CLASS, DRAWS, RESAMPLES = 2500, 1000, 8, 10, 1000
 
 
@@ -85,20 +93,21 @@ class Judge:
 
     def scored(self, net: nn.Module) -> tuple[dict[str, Any], Quality]:
         """All figures of an encoder, each (value, lower, upper)."""
-        documents, reviews = vectors(net, self.documents), vectors(net, self.reviews)
+        values, reviews = self.agreement(vectors(net, self.documents)), vectors(net, self.reviews)
         found = search_quality(vectors(net, self.queries), vectors(net, self.entries), self.relevance, ["ndcg@10"])
         few = few_shot_probe(
             reviews[:REVIEWS], self.labels[:REVIEWS], reviews[REVIEWS:], self.labels[REVIEWS:], PER_CLASS, DRAWS
         ).report.metrics["accuracy"]
         ndcg = found.metrics["ndcg@10"]
         return {
-            "lee": self.agreement(documents),
+            "lee": (values[0], *np.quantile(values[1:], [0.025, 0.975]).tolist()),
+            "resampled": values[1:],
             "glosses": (ndcg.value, ndcg.low, ndcg.high),
             "reviews": (few.value, few.low, few.high),
         }, found
 
-    def agreement(self, documents: np.ndarray) -> tuple[float, float, float]:
-        """Spearman with the ratings, over documents drawn with replacement."""
+    def agreement(self, documents: np.ndarray) -> list[float]:
+        """Spearman with the ratings: of all documents, then of documents drawn with replacement."""
         unit = documents / np.linalg.norm(documents, axis=1, keepdims=True)
         cosines = unit @ unit.T
         draw, count = np.random.default_rng(0), len(documents)
@@ -109,8 +118,7 @@ class Judge:
             apart = one != other  # a document drawn twice says nothing of pairs
             low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
             values.append(spearman(cosines[low, high], self.ratings[low, high]))
-        low_value, high_value = np.quantile(values[1:], [0.025, 0.975])
-        return float(values[0]), float(low_value), float(high_value)
+        return values
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -142,6 +150,24 @@ def cut(folder: Path, layers: int) -> Path:
     return folder
 
 
+def triplets(out: Path) -> None:
+    """Write the tables of triplets and the anchors that all of them have, and print what was chosen."""
+    texts = _lines(bundled.path("sentences"))[:POOL]
+    space = vectors(encoder("minilm")[1], texts)
+    anchors = np.random.default_rng(0).permutation(POOL)[:ANCHORS]
+    for name, eps in TRIPLETS.items():
+        found = propensity_triplets(space, texts, high=0.6, low=0.3, eps=eps, queries=anchors)
+        print(f"{name}: { ({k: round(v, 3) for k, v in found.figures.items()}) }", flush=True)
+        with (out / f"{name}.csv").open("w", newline="") as file:
+            rows = [[texts[n] for n in row] for row in found.rows]
+            csv.writer(file).writerows([["anchor", "positive", "negative"], *rows])
+    (out / "inbatch.txt").write_text("\n".join(row[0] for row in rows) + "\n")
+    order = np.random.default_rng(1).permutation(len(rows))
+    with (out / "random.csv").open("w", newline="") as file:
+        others = [[row[0], *rows[n][1:]] for row, n in zip(rows, order, strict=True)]
+        csv.writer(file).writerows([["anchor", "positive", "negative"], *others])
+
+
 def trained(name: str, chosen: argparse.Namespace, seed: int, start: Path, data: Path) -> nn.Module:
     """The encoder after training with a method, or before it."""
     how = {"pooling": "mean", "most_tokens": chosen.most_tokens}
@@ -152,7 +178,9 @@ def trained(name: str, chosen: argparse.Namespace, seed: int, start: Path, data:
         more = {"centroids": chosen.batch_size}
     if name == "micse":
         more = {"attention_weight": 1e-3, "attention_layers": (chosen.layers - 2, chosen.layers)}
-    method = "simcse" if name == "micse" else name
+    if name in DRAWN:
+        data = chosen.out / f"{name}.{'txt' if name == 'inbatch' else 'csv'}"
+    method = "simcse" if name in ("micse", *DRAWN) else name
     run = fit(
         data, chosen.out / f"seed-{seed}" / f"run-{name}", method=method, encoder=f"hf/{start}", steps=chosen.steps,
         batch_size=chosen.batch_size, lr=chosen.lr, seed=seed, recipe=RECIPES.get(name, "dropout"),
@@ -180,6 +208,8 @@ def main() -> None:
     data = chosen.out / "sentences.txt"
     if not data.exists():
         data.write_text("\n".join(_lines(bundled.path("sentences"))[: chosen.texts]) + "\n")
+    if set(DRAWN) & set(chosen.methods.split(",")) and not (chosen.out / "random.csv").exists():
+        triplets(chosen.out)
     found: dict[str, list[dict[str, Any]]] = {}
     for seed, name in product(map(int, chosen.seeds.split(",")), chosen.methods.split(",")):
         if name == "start" and "start" in found:
@@ -195,19 +225,25 @@ def main() -> None:
             file.write_text(json.dumps({**figures, "seconds": seconds, "scores": scores}))
         one = json.loads(file.read_text())
         found.setdefault(name, []).append(one)
-        print(f"{name}, seed {seed}: { ({k: v for k, v in one.items() if k != 'scores'}) }", flush=True)
+        print(
+            f"{name}, seed {seed}: { ({k: v for k, v in one.items() if k not in ('scores', 'resampled')}) }", flush=True
+        )
     print("\n".join(table(found, chosen.than)))
 
 
 def table(found: dict[str, list[dict[str, Any]]], than: str) -> list[str]:
     """The rows of a table, in the order of the search; means over seeds, also of both ends of intervals."""
-    lines = [f"| method | Lee, Spearman | glosses, nDCG@10 | less `{than}` | reviews, accuracy | seconds of CPU |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [f"| method | Lee, Spearman | less `{than}` | glosses, nDCG@10 | less `{than}` | reviews, accuracy | "
+             "seconds of CPU |", "|" + "---|" * 7]  # fmt: skip
     mean = {name: {key: np.mean([one[key] for one in each], 0) for key in each[0]} for name, each in found.items()}
     for name, one in sorted(mean.items(), key=lambda item: -item[1]["glosses"][0]):
         lee, glosses, reviews = ("{:.3f} [{:.3f}, {:.3f}]".format(*one[key]) for key in ("lee", "glosses", "reviews"))
-        gap = paired(one["scores"], mean[than]["scores"]) if than in mean and name != than else ""
-        lines.append(f"| `{name}` | {lee} | {glosses} | {gap} | {reviews} | {one['seconds']:.0f} |")
+        gap = more = ""
+        if than in mean and name != than:
+            gap = paired(one["scores"], mean[than]["scores"])
+            low, high = np.quantile(one["resampled"] - mean[than]["resampled"], [0.025, 0.975])
+            more = f"{one['lee'][0] - mean[than]['lee'][0]:+.3f} [{low:+.3f}, {high:+.3f}]"
+        lines.append(f"| `{name}` | {lee} | {more} | {glosses} | {gap} | {reviews} | {one['seconds']:.0f} |")
     return lines
 
 
