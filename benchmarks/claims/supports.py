@@ -161,7 +161,9 @@ def main(chosen: argparse.Namespace) -> None:
         table(["trained with", "colours as in training", f"less {base}", "turned round", f"less {base}"], rows)
         for each in (1, 5):
             alone, free = (hits["turned", f"{kind}, {each}"] for kind in ("one environment", "any supports"))
-            print(f"turned round, {each} of a class: one environment less any {gain(alone, free)}")
+            seeds = [float(one.mean() - other.mean()) for one, other in zip(alone, free, strict=True)]
+            said = f"one environment less any {gain(alone, free)}, over seeds {seeds_mean('', seeds).short()}"
+            print(f"turned round, {each} of a class: {said}")
         print()
         head = ["trained with", "of the decided class", "of the picture's colour", "changed without them"]
         table(
