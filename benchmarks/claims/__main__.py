@@ -34,12 +34,9 @@ CLAIMS = {  # the file, and how many steps by default
     "novel": ("unseen", 200),
     "asl": ("boards", 300),
     "nw_head": ("supports", 300),
-<<<<<<< Updated upstream
     "msc": ("anomalies", 100),
     "simsiam": ("siamese", 300),
-=======
     "mi_bounds": ("bounds", 100),
->>>>>>> Stashed changes
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
     "icon": ("frames", 40),
