@@ -1,9 +1,11 @@
 """What `nearfar plan` predicts beside what a run then takes: peak memory above the process's own, and seconds per step.
 
-Run: python -m benchmarks.plan [--markdown] [--least 256] [--most 16384]
+Run: python -m benchmarks.plan [--markdown] [--texts] [--least 256] [--most 16384]
 Every prediction and every run is a process of its own, one after another. The bundled pictures, repeated under new ids,
-encoder `small`, two views, AdamW. Seconds are those of the thread that trains, so that other programs on the machine
-do not lengthen them, and those of steps with full queues; waiting for views is left out on both sides.
+encoder `small`, two views; or, with --texts, 4,096 of the bundled glosses, method `pairs`, encoder `minilm`; AdamW.
+Before a run is measured the allocator hands back what it kept of earlier work, which would otherwise be taken for room
+that a run does not need. Seconds are those of the thread that trains, so that other programs on the machine do not
+lengthen them, and those of steps with full queues; waiting for views is left out on both sides.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ CASES = [
     for micro in (None, 256)
     if (batch, micro) != (256, 256) and not (batch == 16384 and micro is None)
 ]
+TEXTS = [("pairs", batch, micro) for batch, micro in ((64, None), (256, None), (256, 32))]
 
 
 def repeated(items: int) -> Any:
@@ -37,13 +40,30 @@ def repeated(items: int) -> Any:
     return ArraySource("images", images[np.arange(items) % len(images)])
 
 
+def glosses(items: int) -> Any:
+    """So many bundled entries with their glosses, drawn at random."""
+    from nearfar.data import bundled
+    from nearfar.modalities.text.modality import MODALITY, TextOptions
+
+    source = MODALITY.read(bundled.path("glosses"), TextOptions(), None, None, False)
+    return source.select(np.random.default_rng(0).permutation(len(source))[:items])
+
+
+def given(method: str, batch: int) -> dict[str, Any]:
+    """The arguments of `fit` and `plan` for a case."""
+    if method == "pairs":
+        return {"data": glosses(4096), "encoder": "minilm"}
+    return {"data": repeated(2 * batch), "encoder": "small"}
+
+
 def measured(method: str, batch: int, micro: int | None) -> tuple[float, float]:
     """Peak bytes above what the process has after one step of a few rows, and seconds per step."""
     import torch
 
-    from benchmarks.ntxent import peak, reset
+    from benchmarks.ntxent import peak
     from nearfar import fitting
     from nearfar import run as runs
+    from nearfar.planning.measuring import Meter
     from nearfar.training import Trainer
 
     class Timed(Trainer):
@@ -58,14 +78,13 @@ def measured(method: str, batch: int, micro: int | None) -> tuple[float, float]:
     times: list[float] = []
     fitting.Trainer = Timed  # type: ignore[misc]
     torch.manual_seed(0)
-    source = repeated(2 * batch)
-    how: dict[str, Any] = {"method": method, "encoder": "small", "progress": False, "log_every": 1000}
+    how = {**given(method, batch), "method": method, "progress": False, "log_every": 1000}
     with tempfile.TemporaryDirectory() as out:
-        runs.fit(source, f"{out}/warm", steps=1, batch_size=8, **how)
-        full = -(-4096 // (2 * batch))  # steps until the queue of MoCo is full, with two views
-        steps = full + (2 if batch <= 4096 else 1)
-        before, times[:] = reset(), []
-        runs.fit(source, f"{out}/run", steps=steps, batch_size=batch, micro_batch=micro, **how)
+        runs.fit(out=f"{out}/warm", steps=1, batch_size=8, **how)
+        full = -(-4096 // (2 * batch)) if method == "moco" else 1  # steps until its queue is full, with two views
+        steps = full + (2 if batch <= 1024 else 1)
+        before, times[:] = Meter(torch.device("cpu")).start(), []
+        runs.fit(out=f"{out}/run", steps=steps, batch_size=batch, micro_batch=micro, **how)
         return peak() - before, min(times[full:])
 
 
@@ -73,7 +92,7 @@ def predicted(method: str, batch: int, micro: int | None) -> tuple[float, float]
     """The same two, by `nearfar.plan`."""
     import nearfar
 
-    made = nearfar.plan(repeated(2 * batch), method=method, encoder="small", batch_size=batch, micro_batch=micro)
+    made = nearfar.plan(**given(method, batch), method=method, batch_size=batch, micro_batch=micro)
     prediction = made.prediction
     return prediction.peak - made.costs.process, prediction.step - prediction.seconds["waiting for views"]
 
@@ -92,6 +111,7 @@ def main() -> None:
     """Print one line per configuration."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--one", nargs=2)
+    parser.add_argument("--texts", action="store_true")
     parser.add_argument("--least", type=int, default=256)
     parser.add_argument("--most", type=int, default=16384)
     parser.add_argument("--markdown", action="store_true")
@@ -115,8 +135,8 @@ def main() -> None:
     print(bar + bar.join(f" {head:>13} " for head in heads) + bar)
     if chosen.markdown:
         print("|---" * len(heads) + "|")
-    for case in CASES:
-        if chosen.least <= case[1] <= chosen.most:
+    for case in TEXTS if chosen.texts else CASES:
+        if chosen.texts or chosen.least <= case[1] <= chosen.most:
             plan, run = in_process("predicted", case), in_process("measured", case)
             ratios = [f"{p / m:.2f}" for p, m in zip(plan, run, strict=True)]
             sizes, times = [f"{memory / 2**20:.0f}" for memory, _ in (plan, run)], [f"{s:.2f}" for _, s in (plan, run)]

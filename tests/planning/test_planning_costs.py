@@ -11,8 +11,8 @@ from nearfar.planning import Plan
 from nearfar.planning.costs import HOLES, Costs, Curve, Encoding, Held, Job, Line, predict
 
 HELD = Held(weights=100, gradients=90, optimiser=180, copies=50, queues=7)
-WHOLE = Encoding(peak=Line(1000, 30), blocks=(20,), learning=0.3, forward=0.1)
-SMALL = Encoding(peak=Line(500, 40), blocks=(10, 15), learning=0.2, forward=0.05)
+WHOLE = Encoding(peak=Line(1000, 30), blocks=(20,), learning=Line(0, 0.3), forward=Line(0, 0.1), measured=50)
+SMALL = Encoding(peak=Line(500, 40), blocks=(10, 15), learning=Line(0, 0.2), forward=Line(0, 0.05), measured=50)
 COSTS = Costs(
     process=5000,
     encoding=[WHOLE, SMALL],
@@ -20,6 +20,8 @@ COSTS = Costs(
     scores_seconds=Curve(0.01, 0.001),
     views_seconds=0.02,
     update_seconds=0.25,
+    update_bytes=180,
+    fresh_seconds=0,
     aside=True,
 )
 JOB = Job(items=1000, batch_size=100, micro_batch=None, row=3, views=[8, 4], projection=6, steps=50)
@@ -63,8 +65,8 @@ def test_all_at_once():
         "kept by allocator": HOLES * (5200 + 180 + 2000 + 100 * 12 * 2 + 2 * 100 * 6 + 45 * 100),
     }  # fmt: skip
     # One view goes back while the activations of both are there: 1000 + 3000 - 2000, and 500 + 4000 - 2500.
-    # A checkpoint comes when the activations are gone, and is smaller.
-    assert made.passing == {"scores": 200 + 5000, "update": 180, "backward pass": 2000, "checkpoint": 0}
+    # A checkpoint comes when the activations are gone, and finds room where they were.
+    assert made.passing == {"scores": 200 + 5000, "update": 180, "backward pass": 2000, "checkpoint": 2000}
     assert made.peak == 5000 + 100 + 90 + 180 + 50 + 7 + 2700 + 1200 + 4500 + 5200 + HOLES * 15480
     assert made.seconds == pytest.approx({"encoder": 50, "scores": 11, "update": 0.25, "waiting for views": 0})
     assert made.step == pytest.approx(61.25)
@@ -73,9 +75,46 @@ def test_all_at_once():
 def test_micro_batches_hold_the_activations_of_one_and_encode_twice():
     made = predict(replace(JOB, micro_batch=10), HELD, COSTS)
     assert "activations" not in made.standing
-    assert made.passing == {"scores": 5200, "update": 180, "activations": 1300, "checkpoint": 2 * (100 + 180 + 50 + 7)}
+    assert made.passing == {"scores": 5200, "update": 180, "activations": 1300, "checkpoint": 1300}
     assert made.seconds["encoder"] == pytest.approx(65)
     assert predict(replace(JOB, micro_batch=100), HELD, COSTS) == predict(JOB, HELD, COSTS)
+
+
+def test_each_micro_batch_has_a_cost_of_its_own():
+    slow = replace(WHOLE, learning=Line(2, 0.3), forward=Line(1, 0.1))
+    costs = replace(COSTS, encoding=[slow])
+    assert predict(JOB, HELD, costs).seconds["encoder"] == pytest.approx(2 + 30)
+    assert predict(replace(JOB, micro_batch=10), HELD, costs).seconds["encoder"] == pytest.approx(10 * (3 + 4))
+
+
+def test_the_longest_rows_share_a_micro_batch():
+    # Of ten rows one is 4, one 2 and eight 0.5 of the mean.
+    costs = replace(COSTS, encoding=[replace(WHOLE, lengths=(4.0, 2.0, *[0.5] * 8))])
+    found = {m: predict(replace(JOB, micro_batch=m), HELD, costs).passing["activations"] for m in (5, 10, 20, 50)}
+    assert found == pytest.approx({5: 1000 + 30 * 20, 10: 1000 + 30 * 40, 20: 1000 + 30 * 60, 50: 1000 + 30 * 75})
+    assert predict(JOB, HELD, costs).standing["activations"] == 20 * 100
+
+
+def test_large_blocks_are_given_anew_where_they_were_small_when_measured():
+    # A block is 25 MiB of 50 rows, and 50 MiB of 100; another is small of both, a third large of both.
+    net = replace(WHOLE, blocks=(2**19, 100, 2**20))
+    costs = replace(COSTS, encoding=[net], fresh_seconds=1e-6)
+    plain = predict(JOB, HELD, replace(costs, fresh_seconds=0)).seconds["encoder"]
+    assert predict(JOB, HELD, costs).seconds["encoder"] - plain == pytest.approx(2 * 100 * 2**19 * 1e-6)
+    assert predict(replace(JOB, micro_batch=10), HELD, costs).seconds["encoder"] == pytest.approx(40)
+
+
+def test_large_blocks_of_a_checkpoint_find_no_room_where_activations_were():
+    mib = 2**20
+    held = replace(HELD, weights=100 * mib, optimiser=200 * mib, large=240 * mib)  # and 57 bytes of the rest
+    net = replace(WHOLE, peak=Line(0, mib), blocks=(mib / 4, mib / 2))  # 25 and 50 MiB of 100 rows
+    costs = replace(COSTS, encoding=[net])
+    found = {m: predict(replace(JOB, micro_batch=m), held, costs).passing["checkpoint"] / mib for m in (None, 10)}
+    # All at once: 75 MiB of activations, of which the smaller third stays with the allocator, and a third of 25 more.
+    # The file, the large tensors, and 60 MiB of small ones, which take the room of 33 and 27 beside it.
+    assert found[None] == pytest.approx(300 + 240 + 60 - 75, rel=1e-6)
+    # A micro-batch leaves room for 10 MiB, all of it small.
+    assert found[10] == pytest.approx(300 + 240 + 60, rel=1e-6)
 
 
 def test_views_are_waited_for_where_they_take_longer_or_nobody_else_makes_them():
@@ -126,7 +165,8 @@ def test_a_gpu_holds_the_views_of_one_batch():
 
 MIB = 2**20
 # 1 MiB of activations per row, 2 MiB while it goes back; everything else next to nothing.
-HEAVY = Costs(0, [Encoding(Line(0, 2 * MIB), (MIB,), 0.03, 0.01)], Curve(0, 0), Curve(0, 0), 0, 0, True)
+NET = Encoding(Line(0, 2 * MIB), (MIB,), Line(0, 0.03), Line(0, 0.01), measured=512)
+HEAVY = Costs(0, [NET], Curve(0, 0), Curve(0, 0), 0, 0, 0, 0, True)
 NOTHING = Held(0, 0, 0, 0, 0)
 
 

@@ -69,18 +69,34 @@ class Encoding:
     Attributes:
         peak: bytes of a forward and backward pass at their highest, by rows.
         blocks: bytes per row of every tensor of activations that waits for the backward pass.
-        learning: seconds per row, forward and backward; forward: seconds per row, forward alone.
+        learning: seconds of a forward and backward pass, by rows; forward: of a forward pass alone.
+        measured: rows of the largest pass that was measured.
+        lengths: of some rows from the longest, in parts of their mean; longer ones share a micro-batch.
     """
 
     peak: Line
     blocks: tuple[float, ...]
-    learning: float
-    forward: float
+    learning: Line
+    forward: Line
+    measured: float
+    lengths: tuple[float, ...] = (1.0,)
 
     @property
     def kept(self) -> float:
         """Bytes of activations per row."""
         return sum(self.blocks)
+
+    def longest(self, rows: int, n: int) -> float:
+        """How many mean rows the longest `rows` of n are."""
+        count = max(1, round(len(self.lengths) * rows / n))
+        return rows * sum(self.lengths[:count]) / count
+
+    def fresh(self, rows: int) -> float:
+        """Bytes that a pass over rows takes anew from the system, and the measured one did not.
+
+        They are the large blocks that wait for the backward pass, and their gradients.
+        """
+        return 2 * rows * sum(b for b in self.blocks if b * self.measured < GIVEN_BACK <= b * rows)
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,9 @@ class Costs:
         process: bytes of the process with its libraries and data, before anything is trained.
         encoding: of every view.
         scores_bytes, scores_seconds: of the objective, forward and backward, by items of the batch.
-        views_seconds: of making the views, per item; update_seconds: of the optimiser and what follows it.
+        views_seconds: of making the views, per item; update_seconds: of the optimiser and what follows it;
+        update_bytes: that come and go in it.
+        fresh_seconds: for each byte of a large block, which the system gives anew each time.
         aside: whether views are made by another core while a step runs.
         preparing_bytes: of what a method makes of a batch before it projects anything, by items; the largest counts.
         preparing_seconds: of the same.
@@ -103,6 +121,8 @@ class Costs:
     scores_seconds: Curve
     views_seconds: float
     update_seconds: float
+    update_bytes: float
+    fresh_seconds: float
     aside: bool
     preparing_bytes: Sequence[Curve] = ()
     preparing_seconds: Curve = Curve(0, 0)
@@ -110,17 +130,18 @@ class Costs:
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes that a run holds from beginning to end, on every device."""
+    """Bytes that a run holds from beginning to end, on every device; `large` of what is saved are in large blocks."""
 
     weights: int
     gradients: int
     optimiser: int
     copies: int
     queues: int
+    large: int = 0
 
     @property
     def saved(self) -> int:
-        """Bytes of a checkpoint."""
+        """Bytes that are there from step to step, all but gradients; a checkpoint holds them."""
         return self.weights + self.optimiser + self.copies + self.queues
 
 
@@ -205,23 +226,23 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
             4 * n * job.projection if job.spread == "ring" else 2 * job.batch_size * job.projection
         )
     scores = costs.scores_bytes
-    passing = {"scores": scores.each * n + scores.pair * n * job.batch_size, "update": 2.0 * held.gradients}
+    passing = {"scores": scores.each * n + scores.pair * n * job.batch_size, "update": costs.update_bytes}
     if job.micro_batch is None or job.micro_batch >= n:
         standing["activations"] = sum(e.kept for e in encoding) * n
         passing["backward pass"] = max(e.peak(n) - e.kept * n for e in encoding)
-        encode = sum(e.learning for e in encoding) * n
+        encode = sum(e.learning(n) + e.fresh(n) * costs.fresh_seconds for e in encoding)
     else:
-        passing["activations"] = max(e.peak(job.micro_batch) for e in encoding)
-        encode = sum(e.learning + e.forward for e in encoding) * n
+        m = job.micro_batch
+        passing["activations"] = max(e.peak(e.longest(m, n)) for e in encoding)
+        encode = sum(e.learning(m) + e.forward(m) + e.fresh(m) * costs.fresh_seconds for e in encoding) * n / m
     if job.prepared:
         standing["prepared views"] = n * job.prepared
         # There are no activations yet.
         more = max(curve(n) for curve in costs.preparing_bytes) - n * job.prepared
         passing["preparing"] = max(0.0, more - standing.get("activations", 0.0))
     if job.on_cpu:
-        # The tensors as bytes, and the file in one piece, when no activations are there any more.
-        passing["checkpoint"] = max(0.0, 2.0 * held.saved - standing.get("activations", 0.0))
         standing["kept by allocator"] = HOLES * _kept_by_allocator(job, costs, standing, passing)
+        passing["checkpoint"] = _checkpoint(job, held, costs, standing, passing)
     meeting = costs.scores_seconds.pair * n * job.batch_size * (2 if others and job.symmetric else 1)
     seconds = {
         "encoder": encode,
@@ -235,11 +256,30 @@ def predict(job: Job, held: Held, costs: Costs) -> Prediction:
     return Prediction(standing, passing, seconds)
 
 
+def _checkpoint(job: Job, held: Held, costs: Costs, standing: dict[str, float], passing: dict[str, float]) -> float:
+    """Bytes of the tensors that are saved, one by one, and of the file in one piece.
+
+    There are no activations any more. Room of those in large blocks was given back; that of the others is still with
+    the allocator, and holds small blocks but no large ones.
+    """
+    share, there = _small(job, costs), standing.get("activations", 0.0)
+    room = there * share + max(passing.get(name, 0.0) for name in ("backward pass", "activations")) * share
+    whole = held.saved if held.saved >= GIVEN_BACK else 0
+    small = max(0.0, 2 * held.saved - held.large - whole - room)
+    return max(0.0, whole + held.large + small + room - there)
+
+
+def _small(job: Job, costs: Costs) -> float:
+    """The share of activations that are in blocks which the allocator does not give back."""
+    rows = min(job.micro_batch or job.local, job.local)
+    small = [size for e in costs.encoding for size in e.blocks if size * rows < GIVEN_BACK]
+    return sum(small) / max(1e-9, sum(e.kept for e in costs.encoding))
+
+
 def _kept_by_allocator(job: Job, costs: Costs, standing: dict[str, float], passing: dict[str, float]) -> float:
     """Bytes that come and go with every step in blocks that the allocator does not give back."""
     n = job.local
-    small = [[size for size in e.blocks if size * n < GIVEN_BACK] for e in costs.encoding]
-    share = sum(map(sum, small)) / max(1e-9, sum(e.kept for e in costs.encoding))
+    share = _small(job, costs)
     parts = {**passing, "views": 2 * n * sum(size for size in job.views if size * n < GIVEN_BACK)}
     parts["activations"] = passing.get("activations", standing.get("activations", 0.0) * share)
     parts["backward pass"] = passing.get("backward pass", 0.0) * share

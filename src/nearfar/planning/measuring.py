@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import resource
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,9 +26,10 @@ from nearfar.models import Queue, contradicting
 from nearfar.training.feed import Feed
 from nearfar.training.trees import put_together, take_apart
 
-from .costs import Costs, Curve, Encoding, Line
+from .costs import GIVEN_BACK, Costs, Curve, Encoding, Line
 
 ROWS = 512  # most rows that are encoded at a time, and
+MANY = 1024  # rows whose lengths stand for those of all,
 ITEMS = 4096  # most items whose scores are computed
 FAR_AWAY = 2**40  # ids that no item of a batch has
 SECONDS = 1.5  # about the longest that one measurement may take
@@ -38,10 +42,13 @@ class Meter:
         self.device = device
 
     def start(self) -> int:
-        """Forget the peak; returns the bytes in use now."""
+        """Forget the peak, and what was freed; returns the bytes in use now."""
+        gc.collect()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return torch.cuda.memory_allocated(self.device)
+        with suppress(OSError, AttributeError):  # what the allocator keeps of earlier work is none of that to come
+            ctypes.CDLL(None).malloc_trim(0)
         try:
             with open("/proc/self/clear_refs", "w") as file:
                 file.write("5")
@@ -160,6 +167,9 @@ class Bench:
         self.views = [view[:1] for view in raw.views]  # one row of every view,
         ready = method.prepare(raw)
         self.samples = [view[:1] for view in ready.views]  # and as the method prepares it
+        # Whole numbers say how long a row is, so that no row can stand for all.
+        listed = not all(view.is_floating_point() for view in ready.views)
+        self.rows = self._raw(min(len(source), MANY)).views if listed else []
         self.prepares = ready is not raw
         self.weighed = ready.weights is not None
         self.roles = ready.roles
@@ -172,20 +182,23 @@ class Bench:
             if isinstance(part, Queue):  # as in all but the first steps of a run: full, of other items
                 part.push(torch.randn_like(part.vectors), torch.arange(part.size, device=self.device) + FAR_AWAY)
         self.process = self.meter.start()
-        known: dict[tuple[int, ...], Encoding] = {}
-        for sample in self.samples:
-            if sample.shape not in known:
-                known[sample.shape] = self.encoding(sample, rows)
+        known: dict[Any, Encoding] = {}
+        kinds = [view if self.rows else sample.shape for view, sample in enumerate(self.samples)]
+        for view, kind in enumerate(kinds):
+            if kind not in known:
+                known[kind] = self.encoding(view, rows)
         scores_bytes, scores_seconds = self.scores(items)
         preparing_bytes, preparing_seconds = self.preparing(items)
         count = min(256, items)
         return Costs(
             process=self.process,
-            encoding=[known[sample.shape] for sample in self.samples],
+            encoding=[known[kind] for kind in kinds],
             scores_bytes=scores_bytes,
             scores_seconds=scores_seconds,
             views_seconds=self.meter.seconds(lambda: self.feed.prepare(count), 3) / count,
             update_seconds=self.meter.seconds(self._update, 2),
+            update_bytes=self._update(),
+            fresh_seconds=self.fresh(),
             aside=(os.cpu_count() or 1) > 1,
             preparing_bytes=preparing_bytes,
             preparing_seconds=preparing_seconds,
@@ -211,22 +224,47 @@ class Bench:
         with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
             return self.method.project(rows)
 
-    def encoding(self, sample: Tensor, most: int) -> Encoding:
-        """Rows of one view, at two sizes."""
+    def encoding(self, view: int, most: int) -> Encoding:
+        """Rows of one view, at two sizes; of rows that are longer and shorter, a mean one counts 1."""
+        lengths = self._lengths(view)
         few = min(8, most)
-        each = self.meter.seconds(lambda: self._learn(sample, few), 2) / few
+        each = self.meter.seconds(lambda: self._learn(view, few), 2) / few
         large = max(few, min(most, ROWS, int(SECONDS / 4 / each)))
         small = min(large, max(2, large // 4))  # one row is nothing to a batch norm
-        peaks = []
+        peaks, learning, forward = [], [], []
         for n in (small, large):
-            start = self.meter.start() if self.device.type == "cuda" else self.process
-            self._learn(sample, n)
-            peaks.append((float(n), float(self.meter.peak() - start)))
-        with torch.no_grad():
-            rows = self._rows(sample, large)
-            forward = self.meter.seconds(lambda: self.project(rows), 2)
-        learning = self.meter.seconds(lambda: self._learn(sample, large), 3)
-        return Encoding(Line.through(*peaks), self._blocks(sample, small), learning / large, forward / large)
+            size = float(lengths[torch.arange(n) % len(lengths)].sum())
+            start = self.meter.start()
+            self._learn(view, n)
+            peaks.append((size, float(self.meter.peak() - start)))
+            learning.append((size, self.meter.seconds(lambda n=n: self._learn(view, n), 3)))  # type: ignore[misc]
+            with torch.no_grad():
+                rows = self._rows(view, n)
+                forward.append((size, self.meter.seconds(lambda rows=rows: self.project(rows), 2)))  # type: ignore[misc]
+        return Encoding(
+            Line.through(*peaks),
+            tuple(block * large / size for block in self._blocks(view, large)),
+            Line.through(*learning),
+            Line.through(*forward),
+            measured=size,
+            lengths=tuple(lengths.sort(descending=True).values.tolist()),
+        )
+
+    def _lengths(self, view: int) -> Tensor:
+        """Of the rows of a view, in parts of their mean; 1 where all are alike."""
+        lengths = self.method.order(self.rows[view]) if self.rows else None
+        if lengths is None:
+            return torch.ones(1)
+        lengths = lengths.clamp(min=1).float().cpu()
+        return lengths / lengths.mean()
+
+    def fresh(self) -> float:
+        """Seconds for each byte of a large block that the system has to give, beside one that is there."""
+        if self.device.type == "cuda":
+            return 0.0
+        there = torch.ones(2 * GIVEN_BACK, dtype=torch.uint8)
+        taken = self.meter.seconds(lambda: torch.empty_like(there).fill_(1), 3)
+        return max(0.0, taken - self.meter.seconds(lambda: there.fill_(1), 3)) / there.nbytes
 
     def scores(self, most: int) -> tuple[Curve, Curve]:
         """Bytes and seconds of the objective on projections of items, at two sizes."""
@@ -282,16 +320,16 @@ class Bench:
         size = row.numel() * row.element_size() if isinstance(row, Tensor) else 0
         return 2 * size if hasattr(self.source, "material") else size
 
-    def _learn(self, sample: Tensor, n: int) -> None:
+    def _learn(self, view: int, n: int) -> None:
         leaves: list[Tensor] = []
-        take_apart(self.project(self._rows(sample, n)), leaves)
+        take_apart(self.project(self._rows(view, n)), leaves)
         learned = [leaf for leaf in leaves if leaf.requires_grad]
         if learned:
             torch.autograd.backward(learned, [torch.ones_like(leaf) for leaf in learned])
 
-    def _blocks(self, sample: Tensor, n: int) -> tuple[float, ...]:
+    def _blocks(self, view: int, n: int) -> tuple[float, ...]:
         """Bytes per row of what a forward pass leaves for the backward pass, weights and rows not counted."""
-        rows = self._rows(sample, n)
+        rows = self._rows(view, n)
         own = {_key(t) for t in (*self.method.parameters(), *self.method.buffers(), rows)}
         found: dict[int, int] = {}
 
@@ -318,15 +356,18 @@ class Bench:
         if loss.requires_grad:
             loss.backward()
 
-    def _update(self) -> None:
+    def _update(self) -> int:
+        """The optimiser and what follows it; returns the bytes that come and go."""
         for group in self.optimiser.param_groups:
             group["lr"] = 0.0
             for parameter in group["params"]:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-        self.optimiser.step()
+        with Made() as made:
+            self.optimiser.step()
         self.method.after_step(0, 10)
         self.optimiser.zero_grad(set_to_none=True)
+        return made.most
 
     def _raw(self, n: int) -> Batch:
         """A batch of real items on the device, with all that the data say of them."""
@@ -338,11 +379,12 @@ class Bench:
         batch = self._raw(n)
         return lambda: self.method.prepare(batch)
 
-    def _rows(self, sample: Tensor, n: int) -> Tensor:
-        """Rows of noise in the shape of a view; of whole numbers, the same row again and again."""
-        if sample.is_floating_point():
-            return torch.randn(n, *sample.shape[1:], device=self.device)
-        return sample.to(self.device).expand(n, *sample.shape[1:]).contiguous()
+    def _rows(self, view: int, n: int) -> Tensor:
+        """Rows of noise in the shape of a view; of whole numbers, those of the data."""
+        if self.rows:
+            rows = self.rows[view]
+            return rows[torch.arange(n) % len(rows)]
+        return torch.randn(n, *self.samples[view].shape[1:], device=self.device)
 
     def _batch(self, n: int) -> Batch:
         """What an objective is told of n items; every view is one row again and again, which takes no memory."""

@@ -29,7 +29,7 @@ from ..training.engines import check_norms
 from ..training.optimisers import optimiser, parameter_groups
 from ..training.rng import preserved, seed_all
 from ..training.stages import freeze
-from .costs import Costs, Held, Job, Prediction, predict
+from .costs import GIVEN_BACK, Costs, Held, Job, Prediction, predict
 from .measuring import Bench
 
 GIB, MIB = 2**30, 2**20
@@ -231,6 +231,7 @@ def plan(
         local = -(-batch_size // devices)
         costs = bench.costs(min(training.micro_batch or local, local), local)
         held = held_by(learner, steps)
+        costs = replace(costs, process=max(0, costs.process - held.saved))
     job = Job(
         items=items,
         batch_size=batch_size,
@@ -255,12 +256,14 @@ def held_by(method: Method, steps: torch.optim.Optimizer) -> Held:
     every = _own([method])
     apart = copies.keys() | queues.keys()
     kept = [value for state in steps.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+    saved = [*every.values(), *(t.numel() * t.element_size() for t in kept)]
     return Held(
         weights=sum(size for key, size in every.items() if key not in apart),
         gradients=sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad),
         optimiser=sum(t.numel() * t.element_size() for t in kept),
         copies=sum(copies.values()),
         queues=sum(queues.values()),
+        large=sum(size for size in saved if size >= GIVEN_BACK),
     )
 
 
