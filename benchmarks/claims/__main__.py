@@ -37,6 +37,7 @@ CLAIMS = {  # the file, and how many steps by default
     "msc": ("anomalies", 100),
     "simsiam": ("siamese", 300),
     "mi_bounds": ("bounds", 100),
+    "moco": ("versions", 80),
     "align_uniform": ("spread", 100),
     "cacr": ("spread", 60),
     "icon": ("frames", 40),

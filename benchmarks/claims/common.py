@@ -89,12 +89,14 @@ def learn(
     *,
     views: ImageViews | None = None,
     rate: float = 1e-3,
+    falls: tuple[float, ...] = (),
     change: Callable[[Any], None] | None = None,
     watch: Watch | None = None,
 ) -> Learned:
     """Train a method by AdamW; first weights, batches and views depend on the seed alone.
 
-    `change` may alter the method before it learns; `watch` sees every step.
+    The rate follows a cosine, or falls to a tenth after each share of the steps in `falls`. `change` may alter the
+    method before it learns; `watch` sees every step.
     """
     torch.manual_seed(seed)
     kind, views = find(name), views or views_of()
@@ -102,7 +104,9 @@ def learn(
     if change is not None:
         change(method)
     optimiser = torch.optim.AdamW(method.parameters(), lr=rate, weight_decay=1e-2)
-    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    slower: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    if falls:
+        slower = torch.optim.lr_scheduler.MultiStepLR(optimiser, [round(share * steps) for share in falls])
     drawn, spent = torch.Generator().manual_seed(seed), 0.0
     order = torch.empty(0, dtype=torch.long)
     for step in range(steps):
