@@ -39,7 +39,7 @@ def looked_at(method: Any, views: list[Any], batch: Batch) -> tuple[torch.Tensor
 def measured(ways: dict[str, dict[str, Any]], chosen: argparse.Namespace) -> tuple[list[list[str]], dict[str, Any]]:
     """A row for each way: kNN accuracy, and of the last quarter of the steps scores and how often the key is found."""
     sets, hits = everything(), dict[str, list[Any]]()
-    course: dict[str, list[list[float]]] = {}
+    course: dict[str, list[list[list[float]]]] = {}
     for way, options in ways.items():
         for seed in range(chosen.seeds):
             seen: list[list[float]] = []
