@@ -136,8 +136,8 @@ def main(chosen: argparse.Namespace) -> None:
     base, rows = WAYS[1], []
     for way in WAYS:
         row = [way.bound, way.critic, str(way.batch), *(f"{np.mean(bounds[name][way]):.2f}" for name in FIGURES)]
-        for right in hits.values():
-            row += [cell(right[way]), "" if way == base else gain(right[way], right[base])]
+        for scored in hits.values():
+            row += [cell(scored[way]), "" if way == base else gain(scored[way], scored[base])]
         rows.append(row)
     head = ["bound", "critic", "batch", *(f"nats, {name}" for name in FIGURES)]
     table([*head, "kNN accuracy", "less bilinear, 128", "linear accuracy", "less bilinear, 128"], rows)
@@ -148,8 +148,8 @@ def main(chosen: argparse.Namespace) -> None:
         for name in FIGURES:
             said = np.array([bounds[name][way] for way in group])
             row = [title, str(len(group)), name]
-            for right in hits.values():
-                rates = np.array([[one.mean() for one in right[way]] for way in group])
+            for scored in hits.values():
+                rates = np.array([[one.mean() for one in scored[way]] for way in group])
                 each = [spearmanr(a, b).statistic for a, b in zip(said.T, rates.T, strict=True)]
                 row.append(seeds_mean("", each).short())
             rows.append(row)
@@ -158,7 +158,8 @@ def main(chosen: argparse.Namespace) -> None:
         shown = []
         for title in ("bilinear", "separable", "concatenated", "cosine"):
             some = [way for way in WAYS if way.critic.startswith(title)]
-            x, y = ([np.mean(part[way]) for way in some] for part in (bounds[FIGURES[0]], hits["linear"]))
-            shown.append(Shown(title, np.array(x), np.array(y)))
+            nats = np.array([np.mean(bounds[FIGURES[0]][way]) for way in some])
+            rates = np.array([np.mean(hits["linear"][way]) for way in some])
+            shown.append(Shown(title, nats, rates))
         title = "Linear accuracy by how much the bound says, a dot for each way to train"
         draw(chosen.pictures / "claims-bounds.svg", title, "nats", "linear accuracy", shown)
