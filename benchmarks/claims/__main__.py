@@ -36,6 +36,7 @@ CLAIMS = {  # the file, and how many steps by default
     "nw_head": ("supports", 300),
     "msc": ("anomalies", 100),
     "simsiam": ("siamese", 300),
+    "hydra_simlap": ("gates", 60),
     "mi_bounds": ("bounds", 100),
     "moco": ("versions", 80),
     "align_uniform": ("spread", 100),
