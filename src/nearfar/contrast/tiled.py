@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .blocks import slices
+from .blocks import keep_freed_blocks, slices
 from .exponential import exponential
 from .maps import Map
 from .pairs import Weights
@@ -27,6 +27,8 @@ from .similarity import Similarity
 SAFE_EXPONENT = 70.0  # exp(70) summed over 10^7 candidates is still finite in float32, and exp(-70) is still normal
 
 End = tuple[slice, bool]  # whom a tile serves: a range of anchors (False) or, transposed, of candidates (True)
+
+keep_freed_blocks()
 
 
 @dataclass
