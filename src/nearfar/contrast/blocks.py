@@ -75,8 +75,8 @@ def keep_freed_blocks() -> None:
     """Have the C library of Linux keep freed blocks of tiles in this process, not give them back and ask again.
 
     It keeps blocks up to the size of the largest that it took from the system by itself and got back, at most 32 MiB;
-    giving memory back and taking it again, page by page, was a tenth of the time of some objectives. Nothing is written
-    to the block, so that it takes no memory; where the C library is another one this does nothing.
+    where rows are larger than that, giving memory back and taking it again, page by page, was half of the time. Nothing
+    is written to the block, so that it takes no memory; where the C library is another one this does nothing.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8, device="cpu")
 
