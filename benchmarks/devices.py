@@ -25,6 +25,8 @@ from nearfar.training.launching import launch
 from nearfar.training.metrics import read_metrics
 from nearfar.training.team import Team
 
+LOG_EVERY = 10  # steps; what the log says takes exchanges of its own
+
 
 def measure(out: Path, steps: int, batch_size: int, threads: int, strategy: str) -> None:
     """Train in whatever team there is, and write down how it went."""
@@ -37,7 +39,7 @@ def measure(out: Path, steps: int, batch_size: int, threads: int, strategy: str)
     method = kind(images.encoder("small", facts)[1], kind.Options())
     if not team.alone:
         method.spread(Strategy(strategy))
-    settings = TrainingSettings(steps=steps, batch_size=batch_size, log_every=1, device="cpu")
+    settings = TrainingSettings(steps=steps, batch_size=batch_size, log_every=LOG_EVERY, device="cpu")
     views, sampler = images.views(facts, 2, images.Options()), EpochSampler(len(source), batch_size, 0)
     before = peak_mib()
     result = Trainer(method, source, views, sampler, settings, out, progress=False, team=team).run(resume=True)

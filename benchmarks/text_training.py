@@ -1,12 +1,12 @@
 """Training and embedding texts beside sentence-transformers: pairs per second, texts per second, peak memory.
 
-Run: python -m benchmarks.text_training [--pairs FILE] [--batch-size 128] [--steps 4] [--markdown]
-Same model (all-MiniLM-L6-v2), pairs, batches, longest text (128 tokens), optimiser (AdamW) and threads; every
+Run: python -m benchmarks.text_training [--pairs FILE] [--longest 128] [--batch-size 128] [--steps 4] [--bfloat16]
+Same model (all-MiniLM-L6-v2), pairs, batches, longest text, optimiser (AdamW), precision and threads; every
 measurement in a process of its own, in turn. Pairs are definitions and entries of the bundled dictionary, or the
-columns anchor and positive of a file. sentence-transformers: MultipleNegativesRankingLoss and the cached one with
-mini-batches of 32, the steps of its loss module without its trainer, whose bookkeeping would only add time; encode with
-its own sorting by length, batches of 32, its default. nearfar: `pairs` with all activations, and with the gradient
-cache and micro-batches of 32; `embed` in batches of 512.
+columns anchor and positive of a file (see `benchmarks.handbook`). sentence-transformers: MultipleNegativesRankingLoss
+and the cached one with mini-batches of 32, the steps of its loss module without its trainer, whose bookkeeping would
+only add time; encode with its own sorting by length, batches of 32, its default. nearfar: `pairs` with all activations,
+and with the gradient cache and micro-batches of 32; `embed` in batches of 512.
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ def pairs_of(file: Path | None, count: int, seed: int = 0) -> tuple[list[str], l
 
 
 def nearfar_steps(
-    anchors: list[str], positives: list[str], size: int, cached: bool, seed: int = 0
+    anchors: list[str],
+    positives: list[str],
+    size: int,
+    cached: bool,
+    seed: int = 0,
+    longest: int = MOST,
+    half: bool = False,
 ) -> tuple[list[float], Any]:
     """Seconds of every step, and the encoder behind them."""
     import torch
@@ -57,8 +63,13 @@ def nearfar_steps(
     from nearfar.training.cache import step_gradients
 
     torch.manual_seed(seed)
-    method = Pairs(encoder("minilm", most_tokens=MOST)[1], PairsOptions()).train()
+    method = Pairs(encoder("minilm", most_tokens=longest)[1], PairsOptions()).train()
     optimiser = torch.optim.AdamW(method.parameters(), lr=2e-5, fused=True)
+
+    def project(rows: Any) -> Any:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return method.project(rows).float()
+
     spent = []
     for start in range(0, len(anchors) - size + 1, size):
         began = time.perf_counter()
@@ -69,14 +80,20 @@ def nearfar_steps(
             return method.contrast(projections, batch).loss
 
         optimiser.zero_grad()
-        step_gradients(method.project, views, loss_of, 32 if cached else None, method.order)
+        step_gradients(project, views, loss_of, 32 if cached else None, method.order)
         optimiser.step()
         spent.append(time.perf_counter() - began)
     return spent, method.encoder
 
 
 def peer_steps(
-    anchors: list[str], positives: list[str], size: int, cached: bool, seed: int = 0
+    anchors: list[str],
+    positives: list[str],
+    size: int,
+    cached: bool,
+    seed: int = 0,
+    longest: int = MOST,
+    half: bool = False,
 ) -> tuple[list[float], Any]:
     """The same of sentence-transformers."""
     import torch
@@ -86,7 +103,7 @@ def peer_steps(
 
     torch.manual_seed(seed)
     model = SentenceTransformer(packaged(), device="cpu").train()
-    model.max_seq_length = MOST
+    model.max_seq_length = longest
     loss = (
         losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=32)
         if cached
@@ -98,13 +115,15 @@ def peer_steps(
         began = time.perf_counter()
         features = [model.preprocess(column[start : start + size]) for column in (anchors, positives)]
         optimiser.zero_grad()
-        loss(features, None).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            value = loss(features, None)
+        value.backward()
         optimiser.step()
         spent.append(time.perf_counter() - began)
     return spent, model
 
 
-def embed_nearfar(texts: list[str]) -> float:
+def embed_nearfar(texts: list[str], longest: int) -> float:
     """Seconds of embedding."""
     import torch
 
@@ -113,7 +132,7 @@ def embed_nearfar(texts: list[str]) -> float:
     from nearfar.modalities.text.source import TextSource
     from nearfar.modalities.text.views import TextViews
 
-    net = encoder("minilm", most_tokens=MOST)[1]
+    net = encoder("minilm", most_tokens=longest)[1]
     source = TextSource({"text": texts})
     views = TextViews(("text",), 2, encoder=net)
     embed_rows(net, views, source.select(range(64)), torch.device("cpu"), False)
@@ -122,31 +141,32 @@ def embed_nearfar(texts: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def embed_peer(texts: list[str]) -> float:
+def embed_peer(texts: list[str], longest: int) -> float:
     """The same of sentence-transformers."""
     from sentence_transformers import SentenceTransformer
 
     from nearfar.modalities.text.encoders.build import packaged
 
     model = SentenceTransformer(packaged(), device="cpu")
-    model.max_seq_length = MOST
+    model.max_seq_length = longest
     model.encode(texts[:64])
     began = time.perf_counter()
     model.encode(texts)
     return time.perf_counter() - began
 
 
-def measured(kind: str, file: Path | None, size: int, steps: int) -> dict[str, float]:
+def measured(how: argparse.Namespace) -> dict[str, float]:
     """One measurement, in this process."""
+    kind, size = how.one, how.batch_size
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    anchors, positives = pairs_of(file, size * (steps + 1))
+    anchors, positives = pairs_of(how.pairs, size * (how.steps + 1))
     if kind in EMBEDDING:
-        spent = (embed_nearfar if "nearfar" in kind else embed_peer)(anchors + positives)
+        spent = (embed_nearfar if "nearfar" in kind else embed_peer)(anchors + positives, how.longest)
         rate = len(anchors + positives) / spent
     else:
         function = nearfar_steps if kind.startswith("nearfar") else peer_steps
-        spent = sum(function(anchors, positives, size, "cached" in kind)[0][1:])  # the first one warms up
-        rate = size * steps / spent
+        each, _ = function(anchors, positives, size, cached="cached" in kind, longest=how.longest, half=how.bfloat16)
+        rate = size * how.steps / sum(each[1:])  # the first one warms up
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"rate": rate, "peak": peak, "before": before}
 
@@ -159,16 +179,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--longest", type=int, default=MOST, help="tokens at which a text is cut")
+    parser.add_argument("--bfloat16", action="store_true", help="train both in it, by automatic casts")
     parser.add_argument("--one")
     how = parser.parse_args()
     if how.one:
-        print(json.dumps(measured(how.one, how.pairs, how.batch_size, how.steps)))
+        print(json.dumps(measured(how)))
         return
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*KINDS, *EMBEDDING)}
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (KINDS if how.bfloat16 else (*KINDS, *EMBEDDING))}
+    same = [f"--batch-size={how.batch_size}", f"--steps={how.steps}", f"--longest={how.longest}"]
+    same += [f"--pairs={how.pairs}"] * bool(how.pairs) + ["--bfloat16"] * how.bfloat16
     for _ in range(how.rounds):
         for kind, rows in found.items():
-            command = [sys.executable, "-m", "benchmarks.text_training", "--one", kind, "--steps", str(how.steps)]
-            command += ["--batch-size", str(how.batch_size)] + (["--pairs", str(how.pairs)] if how.pairs else [])
+            command = [sys.executable, "-m", "benchmarks.text_training", "--one", kind, *same]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rows.append(json.loads(out.strip().splitlines()[-1]))
             print(f"{kind}: {rows[-1]['rate']:.1f} a second, {rows[-1]['peak']:.0f} MiB", file=sys.stderr)

@@ -36,16 +36,17 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: 
     def everywhere(columns: Tensor) -> Tensor:
         return columns if ranks is None else torch.stack(ranks.gather(columns[None])).logsumexp(0)[0]
 
-    logs = scores / epsilon
+    low, high = torch.aminmax(scores) if scores.numel() else (scores.new_zeros(()),) * 2
     # Processes may take different roads below: what they exchange is the same on both.
-    if not len(logs) or not iterations or not float(logs.max() - logs.min()) <= SAFE_SPAN - log(logs.shape[1]):
+    if not len(scores) or not iterations or not float(high - low) / epsilon <= SAFE_SPAN - log(scores.shape[1]):
+        logs = scores / epsilon
         row, column = logs.new_zeros(len(logs)), logs.new_zeros(logs.shape[1])
         for _ in range(iterations):
             column = -everywhere((logs + row[:, None]).logsumexp(0))
             row = -(logs + column).logsumexp(1)
         return (logs + row[:, None] + column).exp()
-    table, row = _softmax(logs)
-    column = row.new_zeros(logs.shape[1])
+    table = (scores - high).div_(epsilon).exp_()
+    row, column = table.new_zeros(len(table)), table.new_zeros(table.shape[1])
     for _ in range(iterations):  # row and column: logarithms of the factors of table
         column = -everywhere((table.T @ (row - row.max()).exp()).log() + row.max())
         row = -(table @ (column - column.max()).exp()).log() - column.max()
@@ -73,7 +74,8 @@ class _Predicted(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, rate: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]
         table, codes, weight = ctx.saved_tensors
-        return (table * weight[:, None]).sub_(codes).mul_((rate / ctx.temperature)[:, None]), None, None
+        rate = (rate / ctx.temperature)[:, None]
+        return (table * (rate * weight[:, None])).addcmul_(codes, rate, value=-1), None, None
 
 
 @entry
