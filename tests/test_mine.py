@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -192,3 +193,16 @@ def test_pairs_that_are_not_found_again_are_left_out_of_training(tmp_path: Path,
     assert [(row["anchor"], row["positive"]) for row in table(training)] == rows[2:]
     record = json.loads((tmp_path / "mined.csv.json").read_text())
     assert record["settings"]["consistent"] == 1 and len(table(tmp_path / "mined.csv")) == 16
+
+
+def test_a_lock_whose_file_was_taken_away_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fcntl = pytest.importorskip("fcntl")
+    out, lock = tmp_path / "mined.csv", fcntl.flock
+
+    def late(file: IO[str], how: int) -> None:
+        out.with_name("mined.csv.lock").unlink()  # by the process that held it until now
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ConfigError, match="another process"), alone(out):
+        pass
