@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,32 @@ def test_the_command_scores_items_and_says_how_well_that_tells_anomalies(
     assert found["auroc"]["nearfar"]["low"] < area < found["auroc"]["nearfar"]["high"]
     assert len(found["auroc"]) == 2 and len(found["classes"]) == 2 and found["normal"] == 60
     assert f"AUROC        {area:.3f} [" in said.out
+
+
+def test_the_page_shows_the_most_unlike_items_and_those_that_are_mistaken(
+    trained: Path, parts: tuple[Path, Path, Path], command: Command, tmp_path: Path
+):
+    normal, mixed, bare = parts
+    scores, area = oracle(nf.Run.load(trained), normal, mixed, {0, 1})
+    with np.load(mixed) as archive:
+        labels = archive["labels"]
+    order = [int(row) for row in np.argsort(-scores, kind="stable")]
+    usual, odd = ([row for row in order if labels[row] in kinds] for kinds in ((0, 1), (2, 3)))
+    said = command("anomalies", trained, mixed, "--normal", normal, "--report", tmp_path / "odd.html")
+    assert said.code == 0 and f"Page     {tmp_path / 'odd.html'}" in said.out
+    page = (tmp_path / "odd.html").read_text()
+    for anchor, rows in (("unlike", order[:24]), ("mistaken", usual[:12]), ("missed", odd[::-1][:12])):
+        section = page.split(f'<section id="{anchor}">')[1].split("</section>")[0]
+        tiles = re.findall(r'<figure class="([^"]*)" title="[^"]*\[(\d+)\]">', section)
+        assert [int(row) for _, row in tiles] == rows and section.count("data:image/png") == len(rows)
+        if anchor == "unlike":
+            assert ["marked" in css for css, _ in tiles] == [row in usual for row in rows]
+        assert f"#{order.index(rows[0]) + 1} · {scores[rows[0]]:.4f}" in section
+    assert f"<strong>{area:.3f}</strong>" in page and f"anomalies, {len(odd)}<" in page
+    assert "http" not in page.replace("http-equiv", "")
+    anomalies(trained, bare, normal, progress=False).page(tmp_path / "bare.html")
+    page = (tmp_path / "bare.html").read_text()
+    assert "the items have no labels" in page and page.count('<figure class="item') == 24 and "mistaken" not in page
 
 
 def test_one_class_is_normal_of_data_in_two_parts(trained: Path, parts: tuple[Path, Path, Path], tmp_path: Path):

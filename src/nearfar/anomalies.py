@@ -6,20 +6,29 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .data.source import Source
 from .errors import ConfigError, DataError
 from .evaluation import Metric, anomaly_scores, auroc_quality
+from .modalities import Modality
+from .modalities.tables.schema import columns_of, spelt
 from .opening import open_run
 from .run import Run, save
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .report.anomalies import Item
 
 logger = logging.getLogger(__name__)
 
 LISTED = 12  # classes with a figure of their own
+UNLIKE, MISTAKEN = 24, 12  # items on the page
+SIDE, TEXT = 112, 240  # pixels of a picture, and characters of a text, that are shown there
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class Anomalies:
         areas: AUROC by what gave the features, "nearfar" first; {} where nobody said which items are anomalies.
         classes: AUROC of each anomalous class against the normal items, by the run.
         why: what is missing where there is no AUROC.
+        source, modality: the items themselves. k: nearest normal items whose distances were added up.
     """
 
     names: list[str]
@@ -42,7 +52,15 @@ class Anomalies:
     of: list[str]
     areas: dict[str, Metric]
     classes: dict[str, Metric]
-    why: str = ""
+    why: str
+    source: Source
+    modality: Modality
+    k: int
+
+    @property
+    def odd(self) -> np.ndarray:
+        """(N,) 1 for an anomaly, 0 for a normal item, -1 where nobody said."""
+        return _odd(self.labels, self.of)
 
     @property
     def order(self) -> np.ndarray:
@@ -70,6 +88,83 @@ class Anomalies:
     def save(self, path: str | Path) -> Path:
         """Write the JSON."""
         return save(Path(path), json.dumps(self.to_json(), indent=1).encode())
+
+    def page(self, path: str | Path, command: str = "") -> Path:
+        """Write a page to look at: figures, how the scores lie, the most unlike items, and those that are mistaken.
+
+        Args:
+            command: what was typed, for the page to say.
+        """
+        from .report.anomalies import AnomalyPage, render_anomalies
+        from .report.data import ReportData
+        from .report.page import put
+
+        verdict = ""
+        if self.areas:
+            area = self.areas["nearfar"]
+            share, low, high = (f"{100 * value:.1f}" for value in (area.value, area.low, area.high))
+            verdict = (
+                f"Of 100 pairs of an anomaly and a normal item, the anomaly is the more unlike in {share} (95% "
+                f"interval {low} to {high}); by chance it would be 50."
+            )
+        kinds = f" ({', '.join(self.of[:LISTED])}{', ...' if len(self.of) > LISTED else ''})" if self.of else ""
+        nearest = f"the {self.k} nearest" if self.k > 1 else "the nearest"
+        report = ReportData(
+            "Anomalies",
+            verdict,
+            VERSION,
+            datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            command,
+            source=self.source.describe(),
+            evaluation={features: {"AUROC": metric.to_json()} for features, metric in self.areas.items()},
+        )
+        odd = self.odd if self.areas else np.full(len(self.names), -1)
+        order = self.order
+        usual, found = order[odd[order] == 0], order[odd[order] > 0]
+        hardest = sorted(self.classes.items(), key=lambda one: one[1].value)
+        made = AnomalyPage(
+            report,
+            f"{len(self.names):,} items by their distance to {nearest} of {self.normal:,} normal ones{kinds}.",
+            self.scores[usual] if self.areas else self.scores,
+            self.scores[found],
+            self._items(order[:UNLIKE], odd),
+            self._items(usual[:MISTAKEN], odd),
+            self._items(found[::-1][:MISTAKEN], odd),
+            {name: metric.to_json() for name, metric in hardest},
+            self.why,
+        )
+        return put(Path(path), render_anomalies(made))
+
+    def _items(self, rows: np.ndarray, odd: np.ndarray) -> list[Item]:
+        """Some items as the page shows them, with their places among all."""
+        from .report.anomalies import Item
+
+        place = np.argsort(self.order)
+        shown = looked_at(self.source, self.modality, rows) if len(rows) else []
+        return [
+            Item(
+                self.names[row],
+                f"#{place[row] + 1:,} · {self.scores[row]:.4f}",
+                {"label": self.labels[row] or None, **look},
+                bool(odd[row] == 0),
+            )
+            for row, look in zip(rows, shown, strict=True)
+        ]
+
+
+def looked_at(source: Source, modality: Modality, rows: np.ndarray) -> list[dict[str, Any]]:
+    """What there is to see of some items: a small picture, the beginning of a text, or the cells of a row."""
+    from .report.pictures import encoded, picture
+
+    pictures = modality.pictures(source, rows)
+    if isinstance(pictures, np.ndarray):
+        return [{"thumbnail": encoded(picture(one, SIDE))[0]} for one in pictures]
+    if pictures is None:
+        texts = spelt(source.rows(rows).numpy(), columns_of(source.details))
+    else:
+        texts = [text if len(text) <= TEXT else f"{text[:TEXT].rstrip()} …" for text in source.rows(rows).columns[0]]
+    called = [Path(source.names[row]).name if source.named else "" for row in rows]
+    return [{"text": text, "called": name} for text, name in zip(texts, called, strict=True)]
 
 
 def anomalies(
@@ -123,7 +218,7 @@ def anomalies(
     say("distances")
     scores = anomaly_scores(bank, vectors, k)
     labels = [rows.classes[label] if label >= 0 else "" for label in _labels(rows)]
-    odd = np.array([-1 if not label else int(label not in of) for label in labels])
+    odd = _odd(labels, of)
     why = _missing(odd, of)
     areas: dict[str, Metric] = {}
     per_class: dict[str, Metric] = {}
@@ -136,7 +231,7 @@ def anomalies(
             kept = np.array([label == name for label in labels]) | (odd == 0)
             per_class[name] = auroc_quality(scores[kept], odd[kept], resamples, seed)
     say("done")
-    return Anomalies(list(rows.names), labels, scores, len(known), of, areas, per_class, why)
+    return Anomalies(list(rows.names), labels, scores, len(known), of, areas, per_class, why, rows, made.modality, k)
 
 
 def _same(one: str | Path | Source, other: str | Path | Source) -> bool:
@@ -147,6 +242,10 @@ def _same(one: str | Path | Source, other: str | Path | Source) -> bool:
 
 def _labels(source: Source) -> np.ndarray:
     return np.full(len(source), -1) if source.labels is None else source.labels
+
+
+def _odd(labels: list[str], of: list[str]) -> np.ndarray:
+    return np.array([-1 if not label else int(label not in of) for label in labels])
 
 
 def _normal(known: Source, rows: Source, classes: Sequence[str]) -> tuple[Source, list[str]]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .app import JSON, LABELS, PATHS, Where, app, columns, say
-from .dedupe import TABLE
+from .app import JSON, LABELS, PATHS, Where, app, columns, command_line, say
+from .dedupe import PAGE, TABLE
 
 _FIRST = 10
 
@@ -31,6 +31,7 @@ def anomalies(
     k: Annotated[int, typer.Option("-k", help="Nearest normal items whose distances are added up.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Of the intervals.", min=0)] = 0,
     out: TABLE = None,
+    page: PAGE = None,
     path_column: PATHS = None,
     label_column: LABELS = None,
     as_json: JSON = None,
@@ -51,5 +52,7 @@ def anomalies(
     if out is not None:
         rows = [(found.names[row], round(float(found.scores[row]), 6), found.labels[row]) for row in found.order]
         typer.echo(f"Table    {write_table(out, ('name', 'score', 'label'), rows)}")
+    if page is not None:
+        typer.echo(f"Page     {found.page(page, command_line())}")
     if as_json is not None:
         typer.echo(f"Figures  {found.save(as_json)}")

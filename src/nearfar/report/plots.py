@@ -176,28 +176,42 @@ def overlap(near: np.ndarray, far: np.ndarray) -> float:
     return float(np.minimum(near / near.sum(), far / far.sum()).sum())
 
 
-def histogram(title: str, near: np.ndarray, far: np.ndarray, top: float) -> str:
-    """Two overlaid histograms over [-1, 1] as shares of pairs; `top` is the share at the upper edge."""
-    edges = np.linspace(-1, 1, len(near) + 1)
-    across = LEFT + (edges + 1) / 2 * (WIDTH - LEFT - 12)
+def histogram(
+    title: str,
+    near: np.ndarray,
+    far: np.ndarray,
+    top: float,
+    ends: tuple[float, float] = (-1.0, 1.0),
+    names: tuple[str, str] = ("near pairs", "far pairs"),
+) -> str:
+    """Two overlaid histograms of equal bins between two ends as shares of pairs; `top` is the share at the upper edge.
+
+    A histogram without counts is not drawn; one of the two has some.
+    """
+    low, high = ends
+    edges = np.linspace(low, high, len(near) + 1)
+    across = LEFT + (edges - low) / (high - low) * (WIDTH - LEFT - 12)
     base = HEIGHT - BOTTOM
     parts = []
     for t in ticks(0, top, 3):
         y = base - t / top * (base - TOP)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{100 * t:.0f}%</text>')
-    for counts, style in ((far, "far"), (near, "near")):
+    middle = (edges[:-1] + edges[1:]) / 2
+    said: list[str] = []
+    for counts, style, name in ((far, "far", names[1]), (near, "near", names[0])):
+        if not counts.sum():
+            continue
         y = base - counts / counts.sum() / top * (base - TOP)
         steps = " ".join(f"H{right:.1f}V{v:.1f}" for right, v in zip(across[1:], [*y[1:], base], strict=True))
         path = f"M{across[0]:.1f} {base}V{y[0]:.1f} {steps}"
         parts.append(f'<path class="area {style}" d="{path}"/>')
+        said.insert(0, f"{name} average {num(float((counts / counts.sum() * middle).sum()))}")
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 12}" y1="{base}" y2="{base}"/>')
-    for value in (-1, -0.5, 0, 0.5, 1):
-        x = LEFT + (value + 1) / 2 * (WIDTH - LEFT - 12)
+    for value in ticks(low, high, 5):
+        x = LEFT + (value - low) / (high - low) * (WIDTH - LEFT - 12)
         parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{HEIGHT - 8}">{num(value)}</text>')
-    shared = overlap(near, far)
-    middle = (edges[:-1] + edges[1:]) / 2
-    means = [float((counts / counts.sum() * middle).sum()) for counts in (near, far)]
-    alt = f"{title}: near pairs average {num(means[0])}, far pairs {num(means[1])}, shared area {100 * shared:.0f}%"
+    shared = f"{100 * overlap(near, far):.0f}%" if len(said) > 1 else ""
+    alt = f"{title}: " + ", ".join([*said, *([f"shared area {shared}"] if shared else [])])
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{esc(alt)}">{"".join(parts)}</svg>'
-    return figure(title, svg, f"{100 * shared:.0f}% shared")
+    return figure(title, svg, f"{shared} shared" if shared else "")

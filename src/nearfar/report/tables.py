@@ -14,6 +14,10 @@ from nearfar.report.text import esc, num, score, section, words
 
 _MOST_NUMBERED = 24  # classes up to which the cells of the confusion matrix hold numbers
 _WORST_PAIRS = 8
+_LEAD = (
+    "The same measurements on each set of vectors. The bar behind a dot is its 95% interval: where the bars of two "
+    "models do not overlap, their difference is more than the luck of the draw."
+)
 
 Result = Mapping[str, Any]
 
@@ -36,7 +40,13 @@ def interval(result: Result) -> str:
     return f"{score(low)} to {score(high)}" if low < value or high > value else ""
 
 
-def results(data: ReportData) -> str:
+def results(
+    data: ReportData,
+    anchor: str = "results",
+    heading: str = "Results against baselines",
+    lead: str = _LEAD,
+    column: str = "Vectors",
+) -> str:
     """The section of results: one block per metric, one line per model, a dot with its interval on a common scale."""
     names = metrics(data)
     if not names:
@@ -46,7 +56,7 @@ def results(data: ReportData) -> str:
     common = (max(low, 0.0), min(high, 1.0))
     body = "".join(_block(data, name, common if name in shares else _axis(_edges(data, [name]))) for name in names)
     columns = (
-        ("", "Vectors"),
+        ("", column),
         ("value", "Value"),
         ("range", "95% interval"),
         ("n", "n"),
@@ -54,11 +64,7 @@ def results(data: ReportData) -> str:
     )
     head = "".join(f'<th scope="col" class="{css}">{label}</th>' for css, label in columns)
     table = f'<table class="results"><thead><tr>{head}</tr></thead>{body}</table>'
-    lead = (
-        "The same measurements on each set of vectors. The bar behind a dot is its 95% interval: where the bars of two "
-        "models do not overlap, their difference is more than the luck of the draw."
-    )
-    return section("results", "Results against baselines", lead, f'<div class="scroll">{table}</div>')
+    return section(anchor, heading, lead, f'<div class="scroll">{table}</div>')
 
 
 def _edges(data: ReportData, names: list[str]) -> list[float]:

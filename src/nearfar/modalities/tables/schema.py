@@ -172,6 +172,27 @@ def expand(rows: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
+def spelt(rows: np.ndarray, columns: Sequence[Column], most: int = 12) -> list[str]:
+    """Encoded rows (N, C) in words, the first columns of many; a value that the schema does not name is "other".
+
+    >>> columns = [Column("age", "number", median=30, scale=2), Column("job", "category", categories=("cook", "smith"))]
+    >>> spelt(np.array([[0.5, 3], [np.nan, 1]]), columns)
+    ['age 31, job smith', 'age missing, job other']
+    """
+    left = f", and {len(columns) - most} more" if len(columns) > most else ""
+    return [
+        ", ".join(f"{column.name} {_spelt(cell, column)}" for column, cell in zip(columns[:most], row, strict=False))
+        + left
+        for row in rows.tolist()
+    ]
+
+
+def _spelt(cell: float, column: Column) -> str:
+    if column.kind == "number":
+        return "missing" if np.isnan(cell) else f"{cell * column.scale + column.median:.6g}"
+    return ("missing", "other", *column.categories)[int(cell)]
+
+
 def _column(name: str, cells: Cells, where: str, wishes: Wishes) -> tuple[Column | None, str]:
     """A column, or None; and what of it is left out and why, "" for nothing."""
     if name in wishes.numbers or (name not in wishes.categories and isinstance(cells, np.ndarray)):
