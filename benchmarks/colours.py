@@ -6,18 +6,26 @@ start. The biased encoder learns beside its classifier by supervised contrast wh
 Student's over seeds. Also shown: how often chosen partners have what the biased network lacks.
 
     python -m benchmarks.colours
+    python -m benchmarks.colours --fit     the same of `nearfar.fit` with supervised contrast and `mixing`
+
+With --fit encoders learn by views that keep colours (`recipe=digits`); a linear classifier on their vectors learns from
+the same rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nearfar.data import bundled
+import nearfar
+from nearfar.data import ArraySource, bundled
 from nearfar.evaluation import seeds_mean
 from nearfar.models import contradicting, mixed_with
 from nearfar.objectives import EasySupCon
@@ -72,12 +80,35 @@ def trained(way: str, x: Tensor, y: Tensor, colour: Tensor, steps: int, seed: in
     return model, [float(torch.stack(part).mean()) for part in shown if part]
 
 
+def linear(x: Tensor, y: Tensor, tests: Tensor, truth: Tensor, way: str, steps: int, seed: int) -> float:
+    """Accuracy on the tests of a linear classifier over an encoder that `nearfar.fit` made of the same rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    rows, others = (
+        ArraySource("images", (255 * part).round().to(torch.uint8).numpy(), labels=labels.numpy())
+        for part, labels in ((x, y), (tests, truth))
+    )
+    mixing = {"mixup": "random", "selecmix": "contradicting"}
+    settings: dict[str, Any] = {"mixing": mixing[way]} if way in mixing else {}
+    with tempfile.TemporaryDirectory() as folder:
+        run = nearfar.fit(
+            rows, Path(folder, "run"), method="supcon", encoder="small", recipe="digits", steps=steps,
+            batch_size=BATCH, seed=seed, progress=False, **settings,
+        )  # fmt: skip
+        seen, unseen = (run.embed(part, progress=False).vectors for part in (rows, others))
+    scaled = StandardScaler().fit(seen)
+    classifier = LogisticRegression(max_iter=1000).fit(scaled.transform(seen), y.numpy())
+    return float(classifier.score(scaled.transform(unseen), truth.numpy()))
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--agree", type=float, default=0.99)
+    parser.add_argument("--fit", action="store_true")
     asked = parser.parse_args()
     with np.load(bundled.path("fashion"), allow_pickle=False) as archive:
         images, labels, tests, truth = (
@@ -90,6 +121,9 @@ def main() -> None:
         x, colour = painted(images, labels, asked.agree, seed)
         z, _ = painted(tests, truth, 0.1, seed + 1000)
         for way in WAYS:
+            if asked.fit:
+                found[way].append(linear(x, labels, z, truth, way, asked.steps, seed))
+                continue
             model, shown = trained(way, x, labels, colour, asked.steps, seed)
             with torch.no_grad():
                 found[way].append(float((model(z).argmax(1) == truth).float().mean()))
@@ -98,8 +132,12 @@ def main() -> None:
         print(seed, {way: round(values[-1], 3) for way, values in found.items()}, flush=True)
     for way, values in found.items():
         print(f"{way:9} {seeds_mean('', values).short()}")
-    for name, part in zip(
-        ("same label, another colour", "another label, same colour"), np.transpose(chosen), strict=True
+    for way in WAYS[1:] if asked.fit else ():
+        print(f"{way} less plain {seeds_mean('', np.subtract(found[way], found['plain'])).short()}")
+    for name, part in (
+        ()
+        if asked.fit
+        else zip(("same label, another colour", "another label, same colour"), np.transpose(chosen), strict=True)
     ):
         print(f"{name}: {seeds_mean('', part).short()} of the partners")
 

@@ -47,7 +47,9 @@ class CPC(Method):
     targets. Targets are what the encoder sees at each time (of texts: the vectors of words), contexts what it knows by
     then, without looking ahead (of a recurrent net the half that reads forwards). Beside the loss of each step the
     log says how much context and target know of each other at least, `information_k`, in nats: log of the candidates
-    less the loss; that bound is strict with far=others. Afterwards a sequence is the mean of its contexts, or the last.
+    less the loss. With far=others and one pair of each sequence that bound is strict; targets of the same sequence are
+    alike, so that in batches of few sequences it can be passed. Afterwards a sequence is the mean of its contexts, or
+    the last.
     """
 
     name = "cpc"

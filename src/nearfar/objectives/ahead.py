@@ -49,8 +49,9 @@ def to_later(sequences: Tensor, far: Far = "both") -> Relation:
             where it stands in a batch twice.
         far: "others", targets of other sequences; "same", other times of the same sequence; "both".
 
-    The bound on the information holds where far targets are drawn apart from the context: of "others". What is listed
-    are the pairs within sequences. Source: van den Oord et al. 2018, section 2.3, with any of the three.
+    The bound on the information holds where far targets are drawn apart from the context, of "others", and from each
+    other: strictly with one pair of each sequence, nearly with many sequences. What is listed are the pairs within
+    sequences. Source: van den Oord et al. 2018, section 2.3, with any of the three.
 
     >>> sequences = torch.tensor([0, 0, 1])
     >>> [to_later(sequences, far).counts().far.tolist() for far in ("both", "others", "same")]
