@@ -106,14 +106,14 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        # With n = (x - mean) inverse, dx = scale (g - mean of g - n mean of g n): linear in g and x.
+        # With n = (x - mean) inverse, dx = scale (g - mean of g - n mean of g n): linear in g and in x - mean.
         rows, weight, mean, inverse = ctx.saved_tensors
         own = torch.stack(_sums(upstream, rows, mean, inverse))
         along, across = ctx.ranks.total(own) / ctx.count
         scale = inverse if weight is None else inverse * weight
-        slope = scale * inverse * across
-        d_rows = torch.addcmul(_wide(slope * mean - scale * along, rows), upstream, _wide(scale, rows))
-        d_rows.addcmul_(rows, _wide(slope, rows), value=-1)
+        shift, slope = -scale * along, -scale * inverse * across
+        d_rows = torch.addcmul(_wide(shift, rows), rows - _wide(mean, rows), _wide(slope, rows))
+        d_rows.addcmul_(upstream, _wide(scale, rows))
         d_weight, d_bias = (own[1], own[0]) if weight is not None else (None, None)
         return d_rows, d_weight, d_bias, None, None, None, None
 
