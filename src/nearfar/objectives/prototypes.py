@@ -46,7 +46,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3, ranks: 
             row = -(logs + column).logsumexp(1)
         return (logs + row[:, None] + column).exp()
     table = (scores - high).div_(epsilon).exp_()
-    row, column = table.new_zeros(len(table)), table.new_zeros(table.shape[1])
+    row, column = (high / epsilon).expand(len(table)), table.new_zeros(table.shape[1])
     for _ in range(iterations):  # row and column: logarithms of the factors of table
         column = -everywhere((table.T @ (row - row.max()).exp()).log() + row.max())
         row = -(table @ (column - column.max()).exp()).log() - column.max()
